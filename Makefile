@@ -1,0 +1,36 @@
+# The commands a person needs. Each installs what is missing (as root on Debian) or names it, and is safe to run again.
+
+export PATH := $(CURDIR)/target/tools/bin:$(PATH)
+DATA ?= $(CURDIR)/data
+LISTEN ?= 127.0.0.1:8460
+
+.PHONY: help run build test test-slow lint fmt clean
+
+help: ## what there is to make
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
+
+run: build ## build everything, then watch this machine's loopback with the console on 127.0.0.1:8460
+	@target/release/portreeve serve --data "$(DATA)" --listen $(LISTEN) --watch 127.0.0.1 --watch ::1
+
+build: ## the console and the release binary, target/release/portreeve
+	@scripts/ensure run
+	@cargo xtask build
+
+lint: ## formatting, clippy, and the walls between crates
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	cargo xtask tidy
+
+test: ## every test but the slow ones
+	@scripts/ensure test
+	@scripts/test
+
+test-slow: ## long suites, not part of make test
+	@scripts/ensure test
+	@scripts/test --slow
+
+fmt: ## format the Rust code
+	cargo fmt --all
+
+clean: ## remove what was built; the data directory stays
+	rm -rf target web/dist web/node_modules
