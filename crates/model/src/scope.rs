@@ -23,6 +23,13 @@ impl<T: Copy> InScope<T> {
     }
 }
 
+impl InScope<Endpoint> {
+    /// The admitted endpoint's address: where a door is in scope, so is its house.
+    pub fn ip(&self) -> InScope<IpAddr> {
+        InScope(self.0.ip)
+    }
+}
+
 impl Scope {
     /// The scope of `allowed` without `excluded`.
     pub fn new(allowed: &[IpRange], excluded: &[IpRange]) -> Self {
