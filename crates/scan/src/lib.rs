@@ -1,1 +1,17 @@
-//! scan
+//! Asking the network: which hosts answer, and in what state their TCP ports are.
+//!
+//! This is where probes leave and answers are believed or not. A sweep takes targets, walks them in a seeded order at a
+//! shared pace, checks the scope once more at the last step before the wire (PR-1), and sends what it finds as it finds
+//! it. What the findings mean over time is left to `assess`; what answers behind an open port to `services`.
+//!
+//! Two ways of asking share one engine and one vocabulary of results: raw SYN probes over AF_PACKET where the process may
+//! open raw sockets, and ordinary `connect` elsewhere. docs/concepts/scanning.md tells the whole story.
+
+mod api;
+mod capability;
+mod engine;
+mod pace;
+
+pub use api::{Found, Method, Ping, Progress, Recheck, ScanError, Summary, Sweep, liveness, probe_endpoints, sweep};
+pub use capability::{MethodChoice, capability};
+pub use pace::{Pacer, RangeCap};
