@@ -1,0 +1,2 @@
+//! Plans as data: what each of the nine kinds covers, how it is cut, and what is said about what is left out.
+mod expansion;
