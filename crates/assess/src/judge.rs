@@ -1,0 +1,272 @@
+//! One endpoint's part of a report, from findings to what is to be written down: state, exposure, events, alerts, and
+//! another look where one is wanted.
+//!
+//! The server gathers what is known into a [`Dossier`], hands it the findings in order and then settles it; storing the
+//! outcome in one transaction is left to it.
+
+use crate::alerts;
+use crate::exposure::{self, Change};
+use crate::owner::asset_for;
+use crate::ports::{self, FollowUp, Transition};
+use model::alert::{Alert, AlertPolicy};
+use model::asset::Asset;
+use model::catalog::Catalog;
+use model::event::{Event, EventKind};
+use model::exposure::Exposure;
+use model::observation::{HostObservation, Liveness, Observation, Reason};
+use model::port_state::{Host, PortState};
+use model::service::{Identification, PanelObservation};
+use model::settings::Hysteresis;
+use model::{AlertId, Endpoint, EventId, ExposureId, Ts, Vantage};
+use serde_json::json;
+use std::net::IpAddr;
+use uuid::Uuid;
+
+/// What every judgement of one report shares.
+pub struct Judge<'a> {
+    /// From where it was seen.
+    pub vantage: &'a Vantage,
+    /// The asset list.
+    pub assets: &'a [Asset],
+    /// The catalogue.
+    pub catalog: &'a Catalog,
+    /// When to alert.
+    pub policy: &'a AlertPolicy,
+    /// How many observations move a state.
+    pub hysteresis: &'a Hysteresis,
+    /// When this is written down.
+    pub now: Ts,
+}
+
+/// Everything about one endpoint: what was known, and what the findings made of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Dossier {
+    /// The door.
+    pub endpoint: Endpoint,
+    /// Its state.
+    pub port: Option<PortState>,
+    /// Its exposure.
+    pub exposure: Option<Exposure>,
+    /// Its host answers on every port.
+    pub host_pseudo: bool,
+    /// When its ground was last covered before.
+    pub last_covered: Option<Ts>,
+    /// Somebody was told, or is about to be, of the current opening.
+    pub told: bool,
+    /// Events to write down.
+    pub events: Vec<Event>,
+    /// The alert to raise, suppressed or not.
+    pub alert: Option<Alert>,
+    /// What changed about the exposure.
+    pub change: Option<Change>,
+    /// Another look that is wanted.
+    pub follow_up: Option<FollowUp>,
+    /// Whether the state has to be written.
+    pub port_changed: bool,
+}
+
+impl Dossier {
+    /// What is known of an endpoint before the findings of a report.
+    pub fn new(endpoint: Endpoint, port: Option<PortState>, exposure: Option<Exposure>) -> Self {
+        Dossier {
+            endpoint,
+            port,
+            exposure,
+            host_pseudo: false,
+            last_covered: None,
+            told: false,
+            events: vec![],
+            alert: None,
+            change: None,
+            follow_up: None,
+            port_changed: false,
+        }
+    }
+}
+
+impl Judge<'_> {
+    /// Takes in one observation.
+    pub fn observe(&self, d: &mut Dossier, obs: &Observation, mint: &mut dyn FnMut() -> Uuid) {
+        let before = d.port.clone();
+        let last_open = before.as_ref().map(|p| p.last_open_at);
+        let folded = ports::fold(d.port.take(), obs, self.vantage, d.last_covered, self.hysteresis);
+        d.port_changed |= folded.state != before;
+        d.port = folded.state;
+        if d.port != before {
+            d.follow_up = folded.want;
+        }
+        for transition in folded.transitions {
+            let not_open = d.port.as_ref().and_then(|p| p.last_not_open_at);
+            let first_open = d.port.as_ref().map_or(obs.observed_at, |p| p.first_open_at);
+            let (kind, after, at) = match transition {
+                Transition::Pending => (EventKind::EndpointPending, not_open, obs.observed_at),
+                Transition::Opened => (EventKind::EndpointOpened, not_open, first_open),
+                Transition::Reopened => (EventKind::EndpointReopened, not_open, first_open),
+                Transition::Closed { after, by, .. } => (EventKind::EndpointClosed, Some(after), by),
+                Transition::Vanished { .. } => (EventKind::EndpointVanished, last_open, obs.observed_at),
+            };
+            let detail = json!({ "state": obs.state, "openings": d.port.as_ref().map_or(0, |p| p.openings) });
+            d.events
+                .push(self.event(kind, d, after, at, obs.observed_at, Some(obs.reason), detail, mint));
+        }
+    }
+
+    /// Takes in what answered.
+    pub fn identify(&self, d: &mut Dossier, seen: &Identification, mint: &mut dyn FnMut() -> Uuid) {
+        let Some(port) = &mut d.port else { return };
+        let from = port.service.as_ref().map(exposure::one_line);
+        let before = port.clone();
+        let changed = ports::identify(port, seen);
+        d.port_changed |= *port != before;
+        if changed {
+            let to = port.service.as_ref().map(exposure::one_line);
+            let detail = json!({ "from": from, "to": to, "identity": seen.identity, "evidence": seen.evidence });
+            let after = before.identified_at;
+            d.events.push(self.event(
+                EventKind::ServiceChanged,
+                d,
+                after,
+                seen.observed_at,
+                seen.observed_at,
+                None,
+                detail,
+                mint,
+            ));
+        }
+    }
+
+    /// Takes in a front page.
+    pub fn panel(&self, d: &mut Dossier, seen: &PanelObservation, mint: &mut dyn FnMut() -> Uuid) {
+        let Some(port) = &mut d.port else { return };
+        let before = port.clone();
+        let changed = ports::fetch(port, seen);
+        d.port_changed |= *port != before;
+        if changed {
+            let title =
+                |p: &Option<model::service::Panel>| p.as_ref().and_then(|p| p.product.clone().or_else(|| p.title.clone()));
+            let detail = json!({ "from": title(&before.panel), "to": title(&seen.panel), "status": seen.panel.as_ref().map(|p| p.status) });
+            d.events.push(self.event(
+                EventKind::PanelChanged,
+                d,
+                before.panel_at,
+                seen.observed_at,
+                seen.observed_at,
+                None,
+                detail,
+                mint,
+            ));
+        }
+    }
+
+    /// Draws the conclusion once all findings are in, so that a door and what answers behind it make one alert, not two.
+    pub fn settle(&self, d: &mut Dossier, mint: &mut dyn FnMut() -> Uuid) {
+        let Some(port) = &mut d.port else { return };
+        let pseudo = ports::is_pseudo(d.host_pseudo, port.identity);
+        d.port_changed |= port.pseudo_open != pseudo;
+        port.pseudo_open = pseudo;
+        let asset = asset_for(d.endpoint.ip, self.assets);
+        let change = exposure::fold(d.exposure.as_ref(), port, self.catalog, asset, ExposureId(mint()), self.now);
+        if let Some(change) = change {
+            if let Some(was) = change.risk_was() {
+                let detail = json!({
+                    "from": { "kind": was.kind, "severity": was.severity, "entry": was.entry },
+                    "to": { "kind": change.after.risk.kind, "severity": change.after.risk.severity, "entry": change.after.risk.entry },
+                });
+                let at = d.port.as_ref().map_or(self.now, |p| p.last_observed_at);
+                d.events
+                    .push(self.event(EventKind::RiskChanged, d, None, at, at, None, detail, mint));
+            }
+            d.alert = alerts::raise(&change, d.told, self.policy, asset, AlertId(mint()), self.now);
+            d.exposure = Some(change.after.clone());
+            d.change = Some(change);
+        }
+        let id = d.exposure.as_ref().map(|e| e.id);
+        for event in &mut d.events {
+            event.exposure = id;
+        }
+    }
+
+    /// The event of a host whose liveness changed.
+    pub fn host_event(
+        &self,
+        host: &Host,
+        last_observed_at: Option<Ts>,
+        obs: &HostObservation,
+        mint: &mut dyn FnMut() -> Uuid,
+    ) -> Event {
+        let kind = if host.liveness == Liveness::Online {
+            EventKind::HostOnline
+        } else {
+            EventKind::HostOffline
+        };
+        self.about_host(
+            kind,
+            host.ip,
+            last_observed_at,
+            obs.observed_at,
+            Some(obs.reason),
+            json!({}),
+            mint,
+        )
+    }
+
+    /// The event of a host that began to answer on every port.
+    pub fn pseudo_event(&self, ip: IpAddr, open_ports: u32, observed_at: Ts, mint: &mut dyn FnMut() -> Uuid) -> Event {
+        self.about_host(
+            EventKind::HostPseudoOpen,
+            ip,
+            None,
+            observed_at,
+            None,
+            json!({ "open_ports": open_ports }),
+            mint,
+        )
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn about_host(
+        &self,
+        kind: EventKind,
+        ip: IpAddr,
+        happened_after: Option<Ts>,
+        observed_at: Ts,
+        reason: Option<Reason>,
+        detail: serde_json::Value,
+        mint: &mut dyn FnMut() -> Uuid,
+    ) -> Event {
+        Event {
+            id: EventId(mint()),
+            kind,
+            ip,
+            endpoint: None,
+            vantage: self.vantage.clone(),
+            exposure: None,
+            happened_after,
+            happened_at: observed_at,
+            observed_at,
+            recorded_at: self.now,
+            reason,
+            detail,
+        }
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn event(
+        &self,
+        kind: EventKind,
+        d: &Dossier,
+        happened_after: Option<Ts>,
+        happened_at: Ts,
+        observed_at: Ts,
+        reason: Option<Reason>,
+        detail: serde_json::Value,
+        mint: &mut dyn FnMut() -> Uuid,
+    ) -> Event {
+        let endpoint = Some(d.endpoint);
+        Event {
+            endpoint,
+            happened_at,
+            ..self.about_host(kind, d.endpoint.ip, happened_after, observed_at, reason, detail, mint)
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! What observations mean, as scripts a security engineer can read and as properties over random sequences.
+mod properties;
+mod risk;
+mod scenarios;
+mod script;
