@@ -153,10 +153,8 @@ proptest! {
             let obs = HostObservation { ip: "10.0.0.7".parse().unwrap(), liveness, reason, observed_at: Ts(at) };
             let before = host.clone();
             let folded = assess::hosts::fold(host, &obs, &vantage(), has_open);
-            if let Some(before) = &before {
-                if at <= before.last_observed_at.0 {
-                    prop_assert_eq!(before, &folded.host);
-                }
+            if let Some(before) = before.as_ref().filter(|b| at <= b.last_observed_at.0) {
+                prop_assert_eq!(before, &folded.host);
             }
             if at > newest.0 {
                 let stays = !up && has_open && newest.1;

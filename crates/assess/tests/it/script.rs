@@ -45,7 +45,7 @@ pub fn catalog() -> Catalog {
 
 #[derive(Clone)]
 enum Door {
-    Open(Option<Service>),
+    Open(Option<Box<Service>>),
     Refuses,
     Drops,
 }
@@ -165,11 +165,13 @@ impl World {
         }
         let endpoint: Endpoint = target.parse().unwrap();
         let door = match what {
-            "open" => Door::Open(rest.first().map(|name| Service {
-                name: name.to_string(),
-                product: rest.get(1).map(|p| p.to_string()),
-                version: rest.get(2).map(|v| v.to_string()),
-                tls: None,
+            "open" => Door::Open(rest.first().map(|name| {
+                Box::new(Service {
+                    name: name.to_string(),
+                    product: rest.get(1).map(|p| p.to_string()),
+                    version: rest.get(2).map(|v| v.to_string()),
+                    tls: None,
+                })
             })),
             "refuse" => Door::Refuses,
             "drop" => Door::Drops,
@@ -283,7 +285,7 @@ impl World {
             let seen = Identification {
                 endpoint,
                 identity,
-                service,
+                service: service.map(|s| *s),
                 evidence: None,
                 banner: None,
                 observed_at: self.now,
