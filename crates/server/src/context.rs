@@ -1,0 +1,119 @@
+//! What all parts of the server share: the store, the channel of changes, the catalogue, the clock, and which nodes have
+//! been heard of.
+//!
+//! It decides nothing; every workflow and every handler takes it as its first argument.
+
+use crate::live::Live;
+use model::catalog::Catalog;
+use model::{NodeName, Ts, Vantage};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use store::Store;
+use tokio::sync::Notify;
+
+/// The time of this machine.
+pub fn system_clock() -> Ts {
+    Ts(jiff::Timestamp::now().as_millisecond())
+}
+
+/// What is known of a node from its calls.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeSeen {
+    /// Its name.
+    pub name: NodeName,
+    /// From where it probes.
+    pub vantage: Vantage,
+    /// How it probes, `syn` or `connect`, and why, as far as it runs in this process and told us.
+    pub method: Option<(String, String)>,
+    /// Jobs it can work on at a time.
+    pub slots: u32,
+    /// Its last call.
+    pub last_contact_at: Option<Ts>,
+}
+
+/// What all parts of the server share.
+pub struct Context {
+    /// The database.
+    pub store: Store,
+    /// Changes, for whoever looks.
+    pub live: Live,
+    /// The catalogue of high-risk services.
+    pub catalog: &'static Catalog,
+    /// Where the embedded node probes from.
+    pub vantage: Vantage,
+    /// When the process started.
+    pub started_at: Ts,
+    /// Wakes the scheduler before its next tick: a task was made, run or resumed, an asset was added.
+    pub schedule_now: Notify,
+    /// Wakes the alerting before its next tick: alerts were raised, a receiver was changed, a retry was asked for.
+    pub alert_now: Notify,
+    clock: fn() -> Ts,
+    nodes: Mutex<BTreeMap<NodeName, NodeSeen>>,
+}
+
+impl Context {
+    /// A context over an open store, with the built-in catalogue and this machine's clock.
+    pub fn new(store: Store, vantage: Vantage) -> Arc<Context> {
+        Self::with_clock(store, vantage, system_clock)
+    }
+
+    /// The same with another clock, for tests.
+    pub fn with_clock(store: Store, vantage: Vantage, clock: fn() -> Ts) -> Arc<Context> {
+        Arc::new(Context {
+            store,
+            live: Live::new(clock),
+            catalog: Catalog::builtin(),
+            vantage,
+            started_at: clock(),
+            schedule_now: Notify::new(),
+            alert_now: Notify::new(),
+            clock,
+            nodes: Mutex::new(BTreeMap::new()),
+        })
+    }
+
+    /// The time.
+    pub fn now(&self) -> Ts {
+        (self.clock)()
+    }
+
+    /// The nodes heard of since the start, by name.
+    pub fn nodes(&self) -> Vec<NodeSeen> {
+        self.lock().values().cloned().collect()
+    }
+
+    /// Makes the embedded node known before its first call, with how it probes (`syn` or `connect`) and why.
+    pub fn introduce_node(&self, name: NodeName, method: &str, note: &str, slots: u32) {
+        let seen = NodeSeen {
+            name: name.clone(),
+            vantage: self.vantage.clone(),
+            method: Some((method.to_owned(), note.to_owned())),
+            slots,
+            last_contact_at: None,
+        };
+        self.lock().insert(name, seen);
+    }
+
+    /// Notes a call of a node.
+    pub(crate) fn node_called(&self, name: &NodeName, vantage: Option<&Vantage>) {
+        let now = self.now();
+        let mut nodes = self.lock();
+        if let Some(node) = nodes.get_mut(name) {
+            node.last_contact_at = Some(now);
+        } else if let Some(vantage) = vantage {
+            let seen = NodeSeen {
+                name: name.clone(),
+                vantage: vantage.clone(),
+                method: None,
+                slots: 0,
+                last_contact_at: Some(now),
+            };
+            nodes.insert(name.clone(), seen);
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<NodeName, NodeSeen>> {
+        // Every change is one insertion or one assignment: a panic elsewhere leaves nothing half-done.
+        self.nodes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
