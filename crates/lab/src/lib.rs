@@ -30,3 +30,4 @@ pub use crate::postgres::TempPostgres;
 pub use crate::proc::{Proc, eventually};
 pub use crate::server::{Running, Server};
 pub use crate::sink::{Mail, Post, SmtpSink, WebhookSink};
+pub use rustix::process::Signal;

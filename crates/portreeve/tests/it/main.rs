@@ -1,0 +1,15 @@
+//! The real binary against the real lab: what the whole must do, asked through the command line and the API only.
+//!
+//! One file per subject. What a single crate must do is left to that crate's own tests.
+
+mod api_surface;
+mod catch_all;
+mod console;
+mod faults;
+mod notifications;
+mod quiet;
+mod recovery;
+mod scan_cli;
+mod states;
+mod watch;
+mod world;
