@@ -91,8 +91,9 @@ impl Host {
         let manners = match self.kind {
             Kind::Refusing | Kind::AcceptsAll => "",
             Kind::Dropping => "tcp dport @open accept\n    meta l4proto { tcp, udp } drop",
+            // Everything but what IPv6 needs to find its neighbours: an echo is not the only ICMP request there is.
             Kind::Dark => {
-                "tcp dport @open accept\n    meta l4proto { tcp, udp } drop\n    icmp type echo-request drop\n    icmpv6 type echo-request drop"
+                "tcp dport @open accept\n    icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert, nd-router-advert } accept\n    drop"
             }
             Kind::Prohibiting => "tcp dport @open accept\n    meta l4proto { tcp, udp } reject with icmpx type admin-prohibited",
         };
