@@ -37,7 +37,7 @@ fn every_kind_of_host_has_its_manners_over_both_families() {
     let refused = Err(ErrorKind::ConnectionRefused);
     let silence = Err(ErrorKind::TimedOut);
     // Linux gives EHOSTUNREACH for "administratively prohibited" over IPv4, EACCES over IPv6.
-    for (name, answers_ping, closed_v4, closed_v6) in [
+    let cases = [
         ("open", true, refused, refused),
         ("drop", true, silence, silence),
         ("dark", false, silence, silence),
@@ -48,16 +48,22 @@ fn every_kind_of_host_has_its_manners_over_both_families() {
             Err(ErrorKind::PermissionDenied),
         ),
         ("wall", true, Ok(()), Ok(())),
-    ] {
-        let host = lab.host(name);
-        assert_eq!(pings(&lab, host.v4()), answers_ping, "{name}");
-        assert_eq!(pings(&lab, host.v6()), answers_ping, "{name} v6");
-        assert_eq!(knock(&lab, host.v4(), 81), closed_v4, "{name}");
-        assert_eq!(knock(&lab, host.v6(), 81), closed_v6, "{name} v6");
-        host.serve(Server::Silent { port: 6380 }).unwrap();
-        assert_eq!(knock(&lab, host.v4(), 6380), Ok(()), "{name}");
-        assert_eq!(knock(&lab, host.v6(), 6380), Ok(()), "{name} v6");
-    }
+    ];
+    // Side by side, because silence takes its time.
+    std::thread::scope(|scope| {
+        for (name, answers_ping, closed_v4, closed_v6) in cases {
+            let (lab, host) = (&lab, lab.host(name));
+            scope.spawn(move || {
+                assert_eq!(pings(lab, host.v4()), answers_ping, "{name}");
+                assert_eq!(pings(lab, host.v6()), answers_ping, "{name} v6");
+                assert_eq!(knock(lab, host.v4(), 81), closed_v4, "{name}");
+                assert_eq!(knock(lab, host.v6(), 81), closed_v6, "{name} v6");
+                host.serve(Server::Silent { port: 6380 }).unwrap();
+                assert_eq!(knock(lab, host.v4(), 6380), Ok(()), "{name}");
+                assert_eq!(knock(lab, host.v6(), 6380), Ok(()), "{name} v6");
+            });
+        }
+    });
     let open = lab.host("open");
     open.forbid(6380).unwrap();
     assert_eq!(knock(&lab, open.v4(), 6380), silence);
