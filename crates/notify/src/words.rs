@@ -1,0 +1,135 @@
+//! The words of notifications in both languages. The console has its own; addresses and product names are never translated.
+
+use model::Reason;
+use model::alert::{AlertKind, Language};
+use model::exposure::{RiskKind, Severity};
+use serde::Serialize;
+
+/// Fixed texts of the templates.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct Labels {
+    pub lang: &'static str,
+    pub host: &'static str,
+    pub endpoint: &'static str,
+    pub service: &'static str,
+    pub risk: &'static str,
+    pub severity: &'static str,
+    pub asset: &'static str,
+    pub owner: &'static str,
+    pub observed: &'static str,
+    pub evidence: &'static str,
+    pub advice: &'static str,
+    pub open_console: &'static str,
+    pub unknown: &'static str,
+    pub nobody: &'static str,
+    pub footer: &'static str,
+    pub test: &'static str,
+    pub digest_intro: &'static str,
+    pub hosts: &'static str,
+    pub more: &'static str,
+}
+
+const EN: Labels = Labels {
+    lang: "en",
+    host: "host",
+    endpoint: "endpoint",
+    service: "service",
+    risk: "risk",
+    severity: "severity",
+    asset: "asset",
+    owner: "owner",
+    observed: "observed",
+    evidence: "evidence",
+    advice: "what to do",
+    open_console: "open in the console",
+    unknown: "not identified",
+    nobody: "no owner",
+    footer: "Sent by portreeve. Times are UTC.",
+    test: "This is a test message from portreeve. If you can read it, notifications reach you.",
+    digest_intro: "Many exposures changed at once. This digest takes the place of one message for each host.",
+    hosts: "Hosts concerned",
+    more: "further alerts are in the console",
+};
+
+const ZH: Labels = Labels {
+    lang: "zh-CN",
+    host: "主机",
+    endpoint: "端点",
+    service: "服务",
+    risk: "风险类型",
+    severity: "级别",
+    asset: "资产",
+    owner: "责任人",
+    observed: "发现时间",
+    evidence: "依据",
+    advice: "处置建议",
+    open_console: "在控制台查看",
+    unknown: "未识别",
+    nobody: "无责任人",
+    footer: "本邮件由 portreeve 发送，时间均为 UTC。",
+    test: "这是一条来自 portreeve 的测试消息。收到即表示通知可以送达。",
+    digest_intro: "短时间内有大量暴露面变化，本摘要代替逐台主机的通知。",
+    hosts: "涉及主机数",
+    more: "条告警请在控制台查看",
+};
+
+pub(crate) fn labels(language: Language) -> &'static Labels {
+    match language {
+        Language::En => &EN,
+        Language::Zh => &ZH,
+    }
+}
+
+pub(crate) fn kind(kind: AlertKind, language: Language) -> &'static str {
+    match (kind, language) {
+        (AlertKind::Opened, Language::En) => "open",
+        (AlertKind::Opened, Language::Zh) => "开放",
+        (AlertKind::Closed, Language::En) => "closed",
+        (AlertKind::Closed, Language::Zh) => "已关闭",
+        (AlertKind::PseudoOpen, Language::En) => "answers on every port",
+        (AlertKind::PseudoOpen, Language::Zh) => "全端口应答",
+    }
+}
+
+pub(crate) fn risk(risk: RiskKind, language: Language) -> &'static str {
+    match (risk, language) {
+        (RiskKind::ExposedPort, Language::En) => "exposed port",
+        (RiskKind::ExposedPort, Language::Zh) => "风险端口",
+        (RiskKind::HighRiskPort, Language::En) => "high-risk port",
+        (RiskKind::HighRiskPort, Language::Zh) => "高危端口",
+        (RiskKind::HighRiskService, Language::En) => "high-risk service",
+        (RiskKind::HighRiskService, Language::Zh) => "高危服务",
+    }
+}
+
+pub(crate) fn severity(severity: Severity, language: Language) -> &'static str {
+    match (severity, language) {
+        (_, Language::En) => severity.as_str(),
+        (Severity::Low, Language::Zh) => "低",
+        (Severity::Medium, Language::Zh) => "中",
+        (Severity::High, Language::Zh) => "高",
+        (Severity::Critical, Language::Zh) => "严重",
+    }
+}
+
+pub(crate) fn reason(reason: Reason, language: Language) -> &'static str {
+    let (en, zh) = match reason {
+        Reason::SynAck => ("accepted a connection (SYN-ACK)", "接受连接（SYN-ACK）"),
+        Reason::Connected => ("accepted a connection", "接受连接"),
+        Reason::Rst => ("refused by the host (RST)", "主机拒绝（RST）"),
+        Reason::ConnectionRefused => ("refused by the host", "主机拒绝连接"),
+        Reason::Timeout => ("no answer to repeated probes", "多次探测均无应答"),
+        Reason::IcmpProhibited => ("forbidden by a device on the way (ICMP)", "途中设备禁止（ICMP）"),
+        Reason::IcmpUnreachable => ("host or network unreachable (ICMP)", "主机或网络不可达（ICMP）"),
+        Reason::IcmpPortUnreachable => ("port unreachable (ICMP)", "端口不可达（ICMP）"),
+        Reason::EchoReply => ("echo reply", "回显应答"),
+        Reason::ArpReply => ("ARP or neighbour reply", "ARP 或邻居应答"),
+        Reason::UdpResponse => ("answered over UDP", "UDP 有应答"),
+        Reason::Assumed => ("assumed", "按约定视为在线"),
+        Reason::OwnOrder => ("closed by our own order", "由处置单关闭"),
+    };
+    match language {
+        Language::En => en,
+        Language::Zh => zh,
+    }
+}
