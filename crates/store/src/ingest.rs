@@ -1,4 +1,17 @@
-//! Recording what a report led to.
+//! Recording what a report led to, all of it or nothing, once (PR-6), and only from the holder of the lease.
+//!
+//! What the report means was decided by `assess`; here it is only written down, and people's decisions are not touched (L12).
+
+use crate::alerts::insert_alerts;
+use crate::audit::insert_events;
+use crate::coverage::insert_coverage;
+use crate::exposures::{Upsert, upsert_exposures};
+use crate::hosts::upsert_hosts;
+use crate::jobs::insert_follow_ups;
+use crate::lease::{Held, held, progress};
+use crate::ports::upsert_port_states;
+use crate::runs::count_end;
+use crate::sql::*;
 use crate::{Result, Store};
 use model::alert::Alert;
 use model::event::Event;
@@ -6,14 +19,18 @@ use model::exposure::Exposure;
 use model::job::Job;
 use model::port_state::{Coverage, Host, PortState};
 use model::{JobId, NodeName, Ts};
+use sea_orm::ConnectionTrait;
 
 /// How the job ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum End {
+    /// Everything was probed.
     Done,
-    /// Tried again at `retry_at` unless that was its last attempt.
+    /// It could not be done; tried again at `retry_at` unless that was its last attempt.
     Failed {
+        /// Why.
         error: String,
+        /// When to try again.
         retry_at: Ts,
     },
 }
@@ -21,35 +38,102 @@ pub enum End {
 /// Everything one report led to.
 #[derive(Clone, Debug)]
 pub struct IngestBatch {
+    /// Of which job.
     pub job: JobId,
+    /// From whom.
     pub node: NodeName,
+    /// Under which lease.
     pub fencing: i64,
+    /// Number of the report within the lease.
     pub sequence: u32,
+    /// Probes the job has sent so far.
     pub probes_sent: u64,
+    /// Folded states, whole.
     pub port_states: Vec<PortState>,
+    /// Folded hosts, whole.
     pub hosts: Vec<Host>,
+    /// New and changed exposures. The disposition counts for new ones only.
     pub exposures: Vec<Exposure>,
+    /// Transitions.
     pub events: Vec<Event>,
+    /// Alerts; one that exists for its exposure, opening, kind and risk is not raised again.
     pub alerts: Vec<Alert>,
+    /// Jobs to queue because of what was seen.
     pub follow_ups: Vec<Job>,
+    /// Ground covered.
     pub coverage: Option<Coverage>,
+    /// The end of the job, with its last report.
     pub end: Option<End>,
+    /// Now.
     pub now: Ts,
 }
 
-/// What became of it.
+/// What became of a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IngestOutcome {
+    /// Written down.
     Recorded,
-    /// Had been recorded before; nothing changed.
+    /// Had been written down before; nothing changed.
     Duplicate,
-    /// The lease is another's; nothing changed.
+    /// The lease is another's, or the job has ended; nothing changed.
     Fenced,
 }
 
 impl Store {
-    /// One transaction.
+    /// One transaction. The report's number is remembered, so that the same report again is a [`IngestOutcome::Duplicate`].
     pub async fn ingest(&self, batch: &IngestBatch) -> Result<IngestOutcome> {
-        unimplemented!()
+        let b = batch;
+        let tx = self.begin().await?;
+        let seen = "SELECT 1 AS one FROM reports WHERE job = $1 AND fencing = $2 AND sequence = $3";
+        if one(&tx, seen, vec![b.job.value(), b.fencing.value(), b.sequence.value()])
+            .await?
+            .is_some()
+        {
+            return Ok(IngestOutcome::Duplicate);
+        }
+        // The row stays locked until the end, so the lease cannot change hands in between.
+        let Some(held) = held(&tx, self.for_update(), b.job, &b.node, b.fencing).await? else {
+            return Ok(IngestOutcome::Fenced);
+        };
+        let report = vec![b.job.value(), b.fencing.value(), b.sequence.value(), b.now.value()];
+        let head = "INSERT INTO reports (job, fencing, sequence, recorded_at)";
+        if insert(&tx, head, vec![report], "ON CONFLICT DO NOTHING").await? == 0 {
+            return Ok(IngestOutcome::Duplicate);
+        }
+        upsert_port_states(&tx, &b.port_states).await?;
+        upsert_hosts(&tx, &b.hosts).await?;
+        upsert_exposures(&tx, &b.exposures, Upsert::Observed).await?;
+        insert_events(&tx, &b.events).await?;
+        insert_alerts(&tx, &b.alerts).await?;
+        insert_follow_ups(&tx, &b.follow_ups).await?;
+        if let Some(coverage) = &b.coverage {
+            insert_coverage(&tx, b.job, b.fencing, coverage, b.now).await?;
+        }
+        progress(&tx, b.job, &held, b.probes_sent).await?;
+        if let Some(end) = &b.end {
+            end_job(&tx, b.job, &held, end, b.now).await?;
+        }
+        tx.commit().await?;
+        Ok(IngestOutcome::Recorded)
+    }
+}
+
+async fn end_job<C: ConnectionTrait>(db: &C, job: JobId, held: &Held, end: &End, now: Ts) -> Result<()> {
+    match end {
+        End::Done => {
+            let sql = "UPDATE jobs SET state = 'done', lease_until = NULL, finished_at = $2, error = NULL WHERE id = $1";
+            run(db, sql, vec![job.value(), now.value()]).await?;
+            count_end(db, held.run, None, now).await
+        }
+        End::Failed { error, retry_at } if held.attempts < held.max_attempts => {
+            let sql = "UPDATE jobs SET state = 'queued', node = NULL, incarnation = NULL, lease_until = NULL, probes_sent = 0, \
+                       not_before = $2, error = $3 WHERE id = $1";
+            run(db, sql, vec![job.value(), retry_at.value(), text(error)]).await.map(drop)
+        }
+        End::Failed { error, .. } => {
+            let sql = "UPDATE jobs SET state = 'failed', lease_until = NULL, finished_at = $2, error = $3 WHERE id = $1";
+            run(db, sql, vec![job.value(), now.value(), text(error)]).await?;
+            count_end(db, held.run, Some(error), now).await
+        }
     }
 }

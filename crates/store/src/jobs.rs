@@ -1,74 +1,123 @@
-//! Jobs and leases.
+//! Jobs as rows: queueing them and looking at them. Who may work on one is [`crate::lease`]'s.
+
+use crate::sql::*;
 use crate::{Page, Paging, Result, Store};
-use model::address::IpRange;
 use model::job::{Job, JobState};
-use model::{JobId, NodeName, RunId, TaskId, Ts};
+use model::{JobId, RunId, TaskId};
+use sea_orm::{ConnectionTrait, QueryResult, Value};
+use std::collections::{BTreeSet, HashSet};
 
 /// Which jobs.
 #[derive(Clone, Debug, Default)]
 pub struct JobFilter {
+    /// Of this task.
     pub task: Option<TaskId>,
+    /// Of this run.
     pub run: Option<RunId>,
+    /// In one of these states; any when empty.
     pub states: Vec<JobState>,
 }
 
-/// A node asks for work.
-#[derive(Clone, Debug)]
-pub struct LeaseQuery {
-    pub node: NodeName,
-    pub incarnation: u64,
-    /// Jobs to lease at most.
-    pub slots: u32,
-    /// Leased jobs of one task at a time, over all nodes.
-    pub per_task_slots: u32,
-    pub lease_until: Ts,
-    pub now: Ts,
-    /// Jobs that touch one of these ranges wait (blackouts that hold now).
-    pub avoid: Vec<IpRange>,
+pub(crate) const JOB: &str = "id, task, kind, run, work, state, priority, rate_pps, retries, not_before, attempts, max_attempts, \
+                              fencing, node, lease_until, probes_sent, probes_total, error, created_at, started_at, finished_at";
+
+fn values(j: &Job) -> Vec<Value> {
+    vec![
+        j.id.value(),
+        j.task.value(),
+        j.kind.value(),
+        value(&j.run),
+        json(&j.work),
+        j.state.value(),
+        j.priority.value(),
+        value(&j.rate_pps),
+        j.retries.value(),
+        j.not_before.value(),
+        j.attempts.value(),
+        j.max_attempts.value(),
+        j.fencing.value(),
+        value(&j.node),
+        value(&j.lease_until),
+        j.probes_sent.value(),
+        j.probes_total.value(),
+        value(&j.error),
+        j.created_at.value(),
+        value(&j.started_at),
+        value(&j.finished_at),
+    ]
 }
 
-/// What became of a job whose lease was lost.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LostLease {
-    pub job: JobId,
-    pub task: TaskId,
-    pub run: Option<RunId>,
-    /// Who held it.
-    pub node: Option<NodeName>,
-    /// Queued again; otherwise failed for good.
-    pub requeued: bool,
+pub(crate) fn job_from(row: &QueryResult) -> Result<Job> {
+    Ok(Job {
+        id: get(row, "id")?,
+        task: get(row, "task")?,
+        kind: get(row, "kind")?,
+        run: opt(row, "run")?,
+        work: get_json(row, "work")?,
+        state: get(row, "state")?,
+        priority: get(row, "priority")?,
+        rate_pps: opt(row, "rate_pps")?,
+        retries: get(row, "retries")?,
+        not_before: get(row, "not_before")?,
+        attempts: get(row, "attempts")?,
+        max_attempts: get(row, "max_attempts")?,
+        fencing: get(row, "fencing")?,
+        node: opt(row, "node")?,
+        lease_until: opt(row, "lease_until")?,
+        probes_sent: get(row, "probes_sent")?,
+        probes_total: get(row, "probes_total")?,
+        error: opt(row, "error")?,
+        created_at: get(row, "created_at")?,
+        started_at: opt(row, "started_at")?,
+        finished_at: opt(row, "finished_at")?,
+    })
+}
+
+pub(crate) async fn insert_jobs<C: ConnectionTrait>(db: &C, jobs: &[Job]) -> Result<()> {
+    let rows = jobs.iter().map(values).collect();
+    insert(db, &format!("INSERT INTO jobs ({JOB})"), rows, "ON CONFLICT DO NOTHING")
+        .await
+        .map(drop)
+}
+
+/// Queues follow-ups. One whose task has been deleted meanwhile is dropped: nobody wants its result any more.
+pub(crate) async fn insert_follow_ups<C: ConnectionTrait>(db: &C, jobs: &[Job]) -> Result<()> {
+    if jobs.is_empty() {
+        return Ok(());
+    }
+    let tasks: Vec<TaskId> = jobs.iter().map(|j| j.task).collect::<BTreeSet<_>>().into_iter().collect();
+    let mut sql = Sql::new("SELECT id FROM tasks WHERE 1 = 1");
+    sql.and_in("id", &tasks);
+    let alive: HashSet<TaskId> = sql.all(db).await?.iter().map(|row| get(row, "id")).collect::<Result<_>>()?;
+    let jobs: Vec<Job> = jobs.iter().filter(|j| alive.contains(&j.task)).cloned().collect();
+    insert_jobs(db, &jobs).await
 }
 
 impl Store {
-    /// Queues jobs outside `start_run` (follow-ups).
+    /// Queues follow-ups: jobs outside a run.
     pub async fn enqueue(&self, jobs: &[Job]) -> Result<()> {
-        unimplemented!()
+        let tx = self.begin().await?;
+        insert_follow_ups(&tx, jobs).await?;
+        Ok(tx.commit().await?)
     }
+
     /// Newest first.
     pub async fn jobs(&self, filter: &JobFilter, paging: Paging) -> Result<Page<Job>> {
-        unimplemented!()
+        let mut sql = Sql::new(" FROM jobs WHERE 1 = 1");
+        sql.and("task =", &filter.task)
+            .and("run =", &filter.run)
+            .and_in("state", &filter.states);
+        self.page(&sql, JOB, "created_at DESC, id DESC", paging, job_from).await
     }
+
+    /// One job.
     pub async fn job(&self, id: JobId) -> Result<Option<Job>> {
-        unimplemented!()
-    }
-    /// Fairly: at most `per_task_slots` leased jobs of one task, then priority, then age. Leases of earlier incarnations of the node are lost first.
-    pub async fn lease(&self, query: &LeaseQuery) -> Result<Vec<Job>> {
-        unimplemented!()
-    }
-    /// Renews; false when the lease is not ours any more, the job ended, or its task is paused.
-    pub async fn heartbeat(&self, job: JobId, node: &NodeName, fencing: i64, lease_until: Ts, probes_sent: u64) -> Result<bool> {
-        unimplemented!()
-    }
-    /// Requeues jobs whose lease ended, or fails them when that was their last attempt.
-    pub async fn expire_leases(&self, now: Ts) -> Result<Vec<LostLease>> {
-        unimplemented!()
-    }
-    /// Leased jobs of the task go back to the queue without the attempt counting; their holders are fenced. Number of jobs.
-    pub async fn release_jobs(&self, task: TaskId) -> Result<u64> {
-        unimplemented!()
-    }
-    /// Gives one leased job back without the attempt counting, to be leased not before then. False when the lease is not current.
-    pub async fn release_job(&self, job: JobId, fencing: i64, not_before: Ts) -> Result<bool> {
-        unimplemented!()
+        let row = one(
+            self.read(),
+            &format!("SELECT {JOB} FROM jobs WHERE id = $1"),
+            vec![id.value()],
+        )
+        .await?;
+        row.as_ref().map(job_from).transpose()
     }
 }

@@ -1,29 +1,128 @@
-//! Tasks.
+//! Tasks: what to keep doing. When one is due is `plan`'s.
+
+use crate::audit::append_opt;
+use crate::sql::*;
 use crate::{Result, Store};
 use model::TaskId;
 use model::audit::AuditEntry;
-use model::task::Task;
+use model::task::{Task, Trigger};
+use sea_orm::{ConnectionTrait, QueryResult, Value};
+
+const TASK: &str = "id, kind, name, target, ports, trigger_spec, once, rate_pps, retries, state, preset, created_at, last_fired_at, \
+                    next_due_at, last_run";
+
+fn values(t: &Task) -> Vec<Value> {
+    vec![
+        t.id.value(),
+        t.kind.value(),
+        text(&t.name),
+        json(&t.target),
+        value(&t.ports),
+        json(&t.trigger),
+        matches!(t.trigger, Trigger::Once).value(),
+        value(&t.rate_pps),
+        t.retries.value(),
+        t.state.value(),
+        value(&t.preset),
+        t.created_at.value(),
+        value(&t.last_fired_at),
+        value(&t.next_due_at),
+        value(&t.last_run),
+    ]
+}
+
+fn from(row: &QueryResult) -> Result<Task> {
+    Ok(Task {
+        id: get(row, "id")?,
+        kind: get(row, "kind")?,
+        name: get(row, "name")?,
+        target: get_json(row, "target")?,
+        ports: opt(row, "ports")?,
+        trigger: get_json(row, "trigger_spec")?,
+        rate_pps: opt(row, "rate_pps")?,
+        retries: get(row, "retries")?,
+        state: get(row, "state")?,
+        preset: opt(row, "preset")?,
+        created_at: get(row, "created_at")?,
+        last_fired_at: opt(row, "last_fired_at")?,
+        next_due_at: opt(row, "next_due_at")?,
+        last_run: opt(row, "last_run")?,
+    })
+}
+
+async fn delete<C: ConnectionTrait>(db: &C, id: TaskId) -> Result<()> {
+    // Runs, and the jobs of runs, follow by reference; follow-ups have no run.
+    run(db, "DELETE FROM jobs WHERE task = $1", vec![id.value()]).await?;
+    run_one(db, "DELETE FROM tasks WHERE id = $1", vec![id.value()], || {
+        format!("task {id}")
+    })
+    .await
+}
 
 impl Store {
+    /// Every task, by kind and age.
     pub async fn tasks(&self) -> Result<Vec<Task>> {
-        unimplemented!()
+        let rows = all(
+            self.read(),
+            &format!("SELECT {TASK} FROM tasks ORDER BY created_at, id"),
+            vec![],
+        )
+        .await?;
+        let mut tasks: Vec<Task> = rows.iter().map(from).collect::<Result<_>>()?;
+        tasks.sort_by_key(|t| t.kind.number());
+        Ok(tasks)
     }
+
+    /// One task.
     pub async fn task(&self, id: TaskId) -> Result<Option<Task>> {
-        unimplemented!()
+        let row = one(
+            self.read(),
+            &format!("SELECT {TASK} FROM tasks WHERE id = $1"),
+            vec![id.value()],
+        )
+        .await?;
+        row.as_ref().map(from).transpose()
     }
+
+    /// Adds one.
     pub async fn insert_task(&self, task: &Task, audit: Option<&AuditEntry>) -> Result<()> {
-        unimplemented!()
+        self.replace_tasks(&[], std::slice::from_ref(task), audit).await
     }
-    /// Writes the definition, the state and `next_due_at`; `last_fired_at` and `last_run` are only moved by `start_run`.
+
+    /// Writes the definition, the state and `next_due_at`. `last_fired_at` and `last_run` are moved by `start_run` alone, so
+    /// that an edit never undoes a firing that happened meanwhile.
     pub async fn update_task(&self, task: &Task, audit: Option<&AuditEntry>) -> Result<()> {
-        unimplemented!()
+        let t = task;
+        let sql = "UPDATE tasks SET kind = $2, name = $3, target = $4, ports = $5, trigger_spec = $6, once = $7, rate_pps = $8, \
+                   retries = $9, state = $10, preset = $11, next_due_at = $12 WHERE id = $1";
+        let mut values = values(t);
+        values.truncate(11);
+        values.push(value(&t.next_due_at));
+        let tx = self.begin().await?;
+        run_one(&tx, sql, values, || format!("task {}", t.id)).await?;
+        append_opt(&tx, audit).await?;
+        Ok(tx.commit().await?)
     }
-    /// Its runs and jobs go with it.
+
+    /// Removes it with its runs and jobs; who holds one of those is fenced.
     pub async fn delete_task(&self, id: TaskId, audit: Option<&AuditEntry>) -> Result<()> {
-        unimplemented!()
+        self.replace_tasks(&[id], &[], audit).await
     }
-    /// Deletes and inserts in one transaction, for presets.
+
+    /// Removes some and adds others in one transaction, for presets.
     pub async fn replace_tasks(&self, deletes: &[TaskId], inserts: &[Task], audit: Option<&AuditEntry>) -> Result<()> {
-        unimplemented!()
+        let tx = self.begin().await?;
+        for id in deletes {
+            delete(&tx, *id).await?;
+        }
+        insert(
+            &tx,
+            &format!("INSERT INTO tasks ({TASK})"),
+            inserts.iter().map(values).collect(),
+            "",
+        )
+        .await?;
+        append_opt(&tx, audit).await?;
+        Ok(tx.commit().await?)
     }
 }
