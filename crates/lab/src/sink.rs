@@ -28,8 +28,10 @@ pub struct Mail {
     pub message_id: Option<String>,
     /// Subject, decoded.
     pub subject: String,
-    /// All text parts, decoded.
+    /// Plain text, decoded.
     pub text: String,
+    /// HTML, decoded.
+    pub html: String,
 }
 
 /// aiosmtpd, storing one JSON line per message. Its answers can be turned into temporary failures.
@@ -44,7 +46,7 @@ class Sink:
         if os.path.exists(refuse):
             return "451 4.3.0 the sink was told to refuse"
         message = email.message_from_bytes(envelope.content, policy=email.policy.default)
-        text = "\n".join(p.get_content() for p in message.walk() if p.get_content_maintype() == "text")
+    
         line = json.dumps({"from": envelope.mail_from, "to": envelope.rcpt_tos, "message_id": message["Message-ID"],
                            "subject": str(message["Subject"]), "text": text})
         with open(out, "a") as f:

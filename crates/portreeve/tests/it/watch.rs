@@ -1,6 +1,6 @@
 //! The main job end to end: a watched /24, doors that open in it, alerts, and doors that close again with the reason.
 
-use crate::world::{Db, SOON, World, id, mentions};
+use crate::world::{Db, SOON, World, id};
 use lab::{Kind, LabSpec, Server, SmtpSink, WebhookSink};
 use serde_json::{Value, json};
 use std::net::Ipv4Addr;
@@ -16,30 +16,23 @@ fn doors_that_open_in_a_watched_network_are_reported_alerted_once_and_closed_on_
     doors_that_open_are_reported_alerted_once_and_closed(Db::Postgres);
 }
 
-/// Mails and webhook messages that speak of the endpoint and carry the word.
+/// How often mails and webhook messages have told that the endpoint opened or closed.
 fn told(smtp: &SmtpSink, webhook: &WebhookSink, ip: Ipv4Addr, port: u16, kind: &str) -> (usize, usize) {
-    let mails: Vec<String> = smtp
-        .messages()
-        .into_iter()
-        .map(|m| format!("{}\n{}", m.subject, m.text).to_lowercase())
-        .collect();
-    let mails = mentions(mails.iter().filter(|m| m.contains(kind)).map(String::as_str), ip, port);
-    // The webhook's alerts carry the endpoint and the kind as fields, wherever in the body they are.
-    fn alerts(value: &Value) -> Vec<&Value> {
-        match value {
-            Value::Array(items) => items.iter().flat_map(alerts).collect(),
-            Value::Object(fields) if fields.contains_key("endpoint") => vec![value],
-            Value::Object(fields) => fields.values().flat_map(alerts).collect(),
-            _ => Vec::new(),
-        }
-    }
-    let messages = webhook.messages();
-    let about = messages
+    let endpoint = format!("{ip}:{port}/tcp");
+    // A mail has a line for each alert: the endpoint and what it is now.
+    let word = if kind == "opened" { "open" } else { kind };
+    let wanted = [endpoint.as_str(), word];
+    let mails = smtp.messages();
+    let lines = mails
         .iter()
-        .flat_map(alerts)
-        .filter(|a| a["kind"] == kind)
-        .map(|a| a["endpoint"].as_str().unwrap());
-    (mails, mentions(about, ip, port))
+        .flat_map(|m| m.text.lines())
+        .filter(|l| l.split_whitespace().eq(wanted));
+    let messages = webhook.messages();
+    let alerts = messages.iter().flat_map(|m| m["alerts"].as_array().unwrap());
+    (
+        lines.count(),
+        alerts.filter(|a| a["endpoint"] == endpoint && a["kind"] == kind).count(),
+    )
 }
 
 fn doors_that_open_are_reported_alerted_once_and_closed(db: Db) {
