@@ -46,9 +46,9 @@ class Sink:
         if os.path.exists(refuse):
             return "451 4.3.0 the sink was told to refuse"
         message = email.message_from_bytes(envelope.content, policy=email.policy.default)
-    
+        parts = lambda kind: "\n".join(p.get_content() for p in message.walk() if p.get_content_type() == kind)
         line = json.dumps({"from": envelope.mail_from, "to": envelope.rcpt_tos, "message_id": message["Message-ID"],
-                           "subject": str(message["Subject"]), "text": text})
+                           "subject": str(message["Subject"]), "text": parts("text/plain"), "html": parts("text/html")})
         with open(out, "a") as f:
             f.write(line + "\n")
         return "250 2.0.0 stored by the sink"
