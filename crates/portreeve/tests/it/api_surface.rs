@@ -209,3 +209,99 @@ fn bad_input_names_the_field_and_the_word() {
         "not-found"
     );
 }
+
+#[test]
+fn a_list_of_assets_is_imported_only_as_it_was_previewed() {
+    let world = World::start(LabSpec::new(), Db::Sqlite);
+    world.asset("10.99.7.10", "payments");
+    let csv = "range,name,owner,zone,weight,tags\n\
+               10.99.7.10,cache,payments,dmz,9,shop;redis\n\
+               10.99.7.32/28,office,it,low,3,\n";
+    let send = |path: &str, text: &str| world.api.send("POST", path, "text/csv", Some(text.as_bytes())).unwrap();
+    let preview = send("/assets/import/preview", csv).json();
+    assert_eq!(
+        preview["counts"],
+        json!({"create": 1, "update": 1, "unchanged": 0, "error": 0}),
+        "{preview}"
+    );
+    let fields: Vec<&str> = preview["rows"][0]["changes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|c| c["field"].as_str().unwrap())
+        .collect();
+    assert!(
+        fields.contains(&"name") && fields.contains(&"weight") && !fields.contains(&"owner"),
+        "{preview}"
+    );
+    assert_eq!(world.api.items("/assets").unwrap().len(), 1, "a preview changes nothing");
+    let path = format!("/assets/import?digest={}", preview["digest"].as_str().unwrap());
+    assert_eq!(
+        send(&path, &csv.replace("office", "annex")).status,
+        409,
+        "another list than was previewed"
+    );
+    let done = send(&path, csv);
+    assert_eq!(
+        (done.status, &done.json()["created"], &done.json()["updated"]),
+        (200, &json!(1), &json!(1)),
+        "{}",
+        done.text()
+    );
+    assert_eq!(send(&path, csv).status, 409, "what was previewed is no longer so");
+    // What comes out goes in again and changes nothing.
+    let exported = world.api.send("GET", "/assets/export", "text/csv", None).unwrap().text();
+    let again = send("/assets/import/preview", &exported).json();
+    assert_eq!(
+        again["counts"],
+        json!({"create": 0, "update": 0, "unchanged": 2, "error": 0}),
+        "{exported}{again}"
+    );
+    // A wrong row is shown at its line, and stops the import; an unknown column is refused by name.
+    let wrong = send("/assets/import/preview", "range,name\n10.99.7.64/26,a\n10.99.7.300,b\n").json();
+    assert_eq!(wrong["counts"]["error"], 1, "{wrong}");
+    let row = wrong["rows"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|r| r["action"] == "error")
+        .unwrap();
+    assert!(
+        row["line"] == 3 && row["errors"].to_string().contains("10.99.7.300"),
+        "{wrong}"
+    );
+    let path = format!("/assets/import?digest={}", wrong["digest"].as_str().unwrap());
+    assert_eq!(send(&path, "range,name\n10.99.7.64/26,a\n10.99.7.300,b\n").status, 422);
+    let column = send("/assets/import/preview", "range,name,colour\n10.99.7.64/26,a,red\n");
+    assert!(
+        (400..=422).contains(&column.status) && column.text().contains("colour"),
+        "{} {}",
+        column.status,
+        column.text()
+    );
+}
+
+#[test]
+fn changes_are_streamed_to_whoever_watches() {
+    let world = World::start(LabSpec::new(), Db::Sqlite);
+    let bearer = format!("Bearer {}", world.api.token());
+    let lines = world
+        .serve
+        .http()
+        .stream("/api/v1/live", &[("Authorization", &bearer)])
+        .unwrap();
+    let watcher = std::thread::spawn(move || {
+        // Ends with the stream's read timeout when nothing comes.
+        lines
+            .take(200)
+            .find(|line| line.starts_with("data:") && line.contains("assets"))
+    });
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    world.asset("10.99.7.10", "payments");
+    let seen = watcher.join().unwrap().expect("a change of assets is streamed");
+    let data: Value = serde_json::from_str(seen.trim_start_matches("data:").trim()).unwrap();
+    assert!(
+        data["topics"].as_array().unwrap().contains(&json!("assets")) && data["at"].is_string(),
+        "{data}"
+    );
+}
