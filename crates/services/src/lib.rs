@@ -1,1 +1,97 @@
-//! services
+//! Talking to one open endpoint: what answers there, what it runs, what its front page shows.
+//!
+//! It comes after `scan` has found a door open and before `assess` says what the answer means. Every request sent is
+//! read-only and harmless, every byte received is a stranger's. Whether a service *may* be there is left to `assess`.
+
+#![forbid(unsafe_code)]
+
+mod bytes;
+mod catalog;
+mod connection;
+mod http;
+mod identify;
+mod order;
+mod panel;
+mod protocol;
+mod schedule;
+mod tls;
+
+pub use identify::identify;
+pub use panel::fetch_panel;
+pub use schedule::identify_all;
+
+use async_trait::async_trait;
+use model::service::Identification;
+use model::{InScope, Observation};
+use std::net::IpAddr;
+use std::time::Duration;
+
+/// What identifying one endpoint may cost at most, to us and to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Budget {
+    /// How long one TCP handshake may take.
+    pub connect: Duration,
+    /// How long a fresh connection is listened to before we speak.
+    pub banner_wait: Duration,
+    /// How long one endpoint may take in all, waiting for the [`Permit`] not counted.
+    pub per_endpoint: Duration,
+    /// How many connections one endpoint may get.
+    pub max_connections: u8,
+    /// How many bytes are read from one endpoint in all.
+    pub max_bytes: usize,
+}
+
+impl Default for Budget {
+    /// Four connections and six seconds for a port that never says anything. Three seconds of handshake leave room for
+    /// one lost SYN (the kernel repeats it after one second); a banner is given half a second, longer where the port
+    /// number promises one; 128 KiB hold any banner and any front page's head.
+    fn default() -> Self {
+        Budget {
+            connect: Duration::from_secs(3),
+            banner_wait: Duration::from_millis(500),
+            per_endpoint: Duration::from_secs(6),
+            max_connections: 4,
+            max_bytes: 128 * 1024,
+        }
+    }
+}
+
+/// The caller's pacing: asked before each connection, answered when one more may be made to that address.
+#[async_trait]
+pub trait Permit: Send + Sync {
+    /// Returns when the connection may be made.
+    async fn acquire(&self, ip: InScope<IpAddr>);
+}
+
+/// No pacing at all, for a caller that has nothing to spare a target: a test, or one endpoint asked about by hand.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Unpaced;
+
+#[async_trait]
+impl Permit for Unpaced {
+    async fn acquire(&self, _: InScope<IpAddr>) {}
+}
+
+/// What one attempt to identify an endpoint brought.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identified {
+    /// How it ended, with the evidence.
+    pub identification: Identification,
+    /// What the first handshake says of the port: open, closed or filtered. `None` when nothing was sent at all, or when
+    /// the failure was ours (out of descriptors), which says nothing about the target.
+    pub observation: Option<Observation>,
+}
+
+/// The rules that ship with portreeve, as the documentation and the tests read them.
+pub mod rules {
+    pub use crate::catalog::{CatalogError, Reached, ServiceSummary, summaries};
+}
+
+/// The parsers of strangers' bytes, for the fuzz targets: none may panic on any input (PR-11).
+pub mod parsers {
+    /// Runs every rule and every codec over the bytes.
+    pub fn all(bytes: &[u8]) {
+        crate::catalog::Rules::builtin().feed_everything(bytes);
+        crate::tls::describe(bytes);
+    }
+}

@@ -1,0 +1,266 @@
+//! TLS in front of a service: the handshake with whatever certificate is shown, and what that certificate says.
+//!
+//! Nothing is trusted here and nothing secret is ever sent: the point is to see and record, not to be safe. Whether a
+//! certificate is expired, weak or the wrong one is left to `assess`.
+
+use crate::bytes::tidy;
+use crate::connection::{Stream, Visit, alert_in};
+use model::Ts;
+use model::service::Tls;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{AlertDescription, ClientConfig, DigitallySignedStruct, SignatureScheme};
+use sha2::{Digest, Sha256};
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use x509_parser::prelude::*;
+
+/// Accepts and remembers any certificate. It remembers, rather than the connection, because a handshake that fails for
+/// want of a client certificate has shown the server's all the same.
+#[derive(Debug)]
+struct Recorder {
+    schemes: Vec<SignatureScheme>,
+    leaf: Mutex<Option<Vec<u8>>>,
+}
+
+impl ServerCertVerifier for Recorder {
+    fn verify_server_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _name: &ServerName<'_>,
+        _ocsp: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        if let Ok(mut seen) = self.leaf.lock() {
+            *seen = Some(leaf.to_vec());
+        }
+        Ok(ServerCertVerified::assertion())
+    }
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _cert: &CertificateDer<'_>,
+        _dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+    fn verify_tls13_signature(
+        &self,
+        _message: &[u8],
+        _cert: &CertificateDer<'_>,
+        _dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.schemes.clone()
+    }
+}
+
+/// How a handshake ended.
+pub(crate) enum Handshake {
+    /// Through, with what it showed.
+    Done(Stream, Tls),
+    /// The peer speaks TLS, but not with us: its alert, and its certificate when it got so far.
+    Alert(AlertDescription, Option<Tls>),
+    /// Not TLS, or too slow to tell.
+    Foreign,
+}
+
+/// Tries a handshake on a fresh connection. No server name is sent: we know the endpoint by its address only.
+pub(crate) async fn handshake(visit: &Visit<'_>, stream: Stream, wait: Duration) -> Handshake {
+    let Stream::Plain(tcp) = stream else {
+        return Handshake::Foreign;
+    };
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let recorder = Arc::new(Recorder {
+        schemes: provider.signature_verification_algorithms.supported_schemes(),
+        leaf: Mutex::new(None),
+    });
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map(|builder| {
+            builder
+                .dangerous()
+                .with_custom_certificate_verifier(recorder.clone())
+                .with_no_client_auth()
+        });
+    let Ok(mut config) = config else { return Handshake::Foreign };
+    config.enable_sni = false;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    let name = ServerName::IpAddress(visit.endpoint().ip.into());
+    let attempt = TlsConnector::from(Arc::new(config)).connect(name, tcp);
+    let outcome = timeout(wait.min(visit.time_left()), attempt).await;
+    let leaf = recorder.leaf.lock().ok().and_then(|mut seen| seen.take());
+    let seen = leaf.as_deref().and_then(describe);
+    match outcome {
+        Ok(Ok(stream)) => {
+            let (_, session) = stream.get_ref();
+            let mut tls = seen.unwrap_or_else(|| unreadable(leaf.as_deref().unwrap_or_default()));
+            tls.version = match session.protocol_version() {
+                Some(rustls::ProtocolVersion::TLSv1_3) => "TLSv1.3".into(),
+                Some(rustls::ProtocolVersion::TLSv1_2) => "TLSv1.2".into(),
+                _ => String::new(),
+            };
+            tls.alpn = session.alpn_protocol().map(|p| tidy(&String::from_utf8_lossy(p), 32));
+            Handshake::Done(Stream::Tls(Box::new(stream)), tls)
+        }
+        Ok(Err(e)) => match alert_in(&e) {
+            Some(alert) => Handshake::Alert(alert, seen),
+            None => Handshake::Foreign,
+        },
+        Err(_) => Handshake::Foreign,
+    }
+}
+
+/// A certificate that no parser of ours can read still has a fingerprint.
+fn unreadable(der: &[u8]) -> Tls {
+    Tls {
+        sha256: fingerprint(der),
+        ..Tls::default()
+    }
+}
+
+fn fingerprint(der: &[u8]) -> String {
+    Sha256::digest(der).iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// What a certificate says, from its DER bytes. `version` and `alpn` are the connection's and stay empty.
+pub(crate) fn describe(der: &[u8]) -> Option<Tls> {
+    let (_, cert) = X509Certificate::from_der(der).ok()?;
+    let instant = |t: &ASN1Time| Ts(t.timestamp().saturating_mul(1_000));
+    let mut names = Vec::new();
+    if let Ok(Some(san)) = cert.subject_alternative_name() {
+        // A certificate can name thousands; a hundred tell whose it is.
+        for name in san.value.general_names.iter().take(100) {
+            match name {
+                GeneralName::DNSName(name) => names.push(tidy(name, 253)),
+                GeneralName::IPAddress(octets) => {
+                    let ip = match octets.len() {
+                        4 => <[u8; 4]>::try_from(*octets).ok().map(IpAddr::from),
+                        16 => <[u8; 16]>::try_from(*octets).ok().map(IpAddr::from),
+                        _ => None,
+                    };
+                    names.extend(ip.map(|ip| ip.to_string()));
+                }
+                _ => {}
+            }
+        }
+    }
+    Some(Tls {
+        version: String::new(),
+        alpn: None,
+        subject: rfc4514(cert.subject()),
+        issuer: rfc4514(cert.issuer()),
+        names,
+        not_before: instant(&cert.validity().not_before),
+        not_after: instant(&cert.validity().not_after),
+        self_signed: cert.subject().as_raw() == cert.issuer().as_raw(),
+        sha256: fingerprint(der),
+    })
+}
+
+/// A name as RFC 4514 writes it: last RDN first, joined by commas, with its escapes. Attribute types without a short
+/// name are written as their object identifier.
+fn rfc4514(name: &X509Name<'_>) -> String {
+    let rdns: Vec<_> = name.iter_rdn().collect();
+    let written = rdns.iter().rev().map(|rdn| {
+        let parts = rdn.iter().map(|attribute| {
+            let oid = attribute.attr_type();
+            // The table of RFC 4514 section 3, and the e-mail attribute that old certificates carry.
+            let key = match oid.to_id_string().as_str() {
+                "2.5.4.3" => "CN".into(),
+                "2.5.4.7" => "L".into(),
+                "2.5.4.8" => "ST".into(),
+                "2.5.4.10" => "O".into(),
+                "2.5.4.11" => "OU".into(),
+                "2.5.4.6" => "C".into(),
+                "2.5.4.9" => "STREET".into(),
+                "0.9.2342.19200300.100.1.25" => "DC".into(),
+                "0.9.2342.19200300.100.1.1" => "UID".into(),
+                "1.2.840.113549.1.9.1" => "emailAddress".into(),
+                other => other.to_owned(),
+            };
+            let value = match attribute.as_str() {
+                Ok(text) => escape(&tidy(text, 256)),
+                Err(_) => format!(
+                    "#{}",
+                    attribute
+                        .as_slice()
+                        .iter()
+                        .take(64)
+                        .map(|b| format!("{b:02x}"))
+                        .collect::<String>()
+                ),
+            };
+            format!("{key}={value}")
+        });
+        parts.collect::<Vec<String>>().join("+")
+    });
+    written.collect::<Vec<String>>().join(",")
+}
+
+fn escape(value: &str) -> String {
+    let mut out = String::new();
+    let last = value.chars().count().saturating_sub(1);
+    for (i, c) in value.chars().enumerate() {
+        let special = matches!(c, ',' | '+' | '"' | '\\' | '<' | '>' | ';')
+            || (i == 0 && matches!(c, '#' | ' '))
+            || (i == last && c == ' ');
+        if special {
+            out.push('\\');
+        }
+        out.push(c);
+    }
+    out
+}
+
+/// Whether bytes are a TLS alert record: a server that was spoken to in the clear and would rather be encrypted.
+pub(crate) fn is_alert(bytes: &[u8]) -> bool {
+    matches!(bytes, [0x15, 0x03, 0..=4, 0x00, 0x02, 1..=2, _, ..])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn names_are_escaped_as_rfc_4514_wants() {
+        for (value, written) in [
+            ("plain", "plain"),
+            ("a,b+c", "a\\,b\\+c"),
+            ("#x", "\\#x"),
+            ("x#", "x#"),
+            ("a\"<>;\\", "a\\\"\\<\\>\\;\\\\"),
+        ] {
+            assert_eq!(escape(value), written);
+        }
+    }
+
+    #[test]
+    fn an_alert_in_the_clear_is_seen_as_tls() {
+        assert!(is_alert(&[0x15, 3, 1, 0, 2, 2, 70]));
+        for other in [
+            &b"HTTP/1.1 400"[..],
+            &[0x16, 3, 1, 0, 2, 2, 70],
+            &[0x15, 3, 1, 0, 3, 2, 70],
+            &[0x15, 3, 1],
+            &[],
+        ] {
+            assert!(!is_alert(other), "{other:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_panic_the_certificate_reader(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+            describe(&bytes);
+            is_alert(&bytes);
+        }
+    }
+}
