@@ -7,6 +7,7 @@ use crate::port::Endpoint;
 use crate::time::{Duration, Ts};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::fmt;
 
 words! {
     /// What an alert says.
@@ -93,8 +94,8 @@ words! {
     }
 }
 
-/// Where a receiver's notifications go. Secrets are write-only: the API never shows them.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Where a receiver's notifications go. Secrets are write-only: the API never shows them, and `{:?}` leaves them out.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "kebab-case")]
 pub enum Destination {
     /// Mail over SMTP.
@@ -123,6 +124,35 @@ pub enum Destination {
         /// Further headers.
         headers: BTreeMap<String, String>,
     },
+}
+
+impl fmt::Debug for Destination {
+    /// For logs: where to, never with what. Passwords, secrets, header values and a URL's path (which is often a secret
+    /// itself) do not appear.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Destination::Mail {
+                host,
+                port,
+                security,
+                from,
+                to,
+                ..
+            } => {
+                write!(f, "Mail({host}:{port} {security} from {from} to {})", to.join(", "))
+            }
+            Destination::Webhook { url, headers, .. } => {
+                let (scheme, rest) = url.split_once("://").unwrap_or(("", ""));
+                let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+                let host = authority.rsplit('@').next().unwrap_or_default();
+                write!(
+                    f,
+                    "Webhook({scheme}://{host}/… headers {:?})",
+                    headers.keys().collect::<Vec<_>>()
+                )
+            }
+        }
+    }
 }
 
 /// Where notifications go, and which.
@@ -218,6 +248,33 @@ impl Default for AlertPolicy {
             max_attempts: 12,
             observe: Duration::hours(24),
             min_severity: Severity::High,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_output_holds_no_secret() {
+        let mail = Destination::Mail {
+            host: "mx.example.net".into(),
+            port: 587,
+            security: MailSecurity::StartTls,
+            username: Some("user-s3cret".into()),
+            password: Some("pass-s3cret".into()),
+            from: "portreeve@example.net".into(),
+            to: vec!["soc@example.net".into()],
+        };
+        let webhook = Destination::Webhook {
+            url: "https://bob:pw-s3cret@hooks.example.net/T0/s3cret?token=s3cret".into(),
+            secret: Some("key-s3cret".into()),
+            headers: BTreeMap::from([("authorization".into(), "Bearer s3cret".into())]),
+        };
+        for destination in [mail, webhook] {
+            let text = format!("{destination:?}");
+            assert!(!text.contains("s3cret") && text.contains("example.net"), "{text}");
         }
     }
 }
