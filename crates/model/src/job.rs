@@ -26,6 +26,10 @@ words! {
     }
 }
 
+/// Jobs of a priority below this are follow-ups that an alert waits for: they are leased first, and whether or not their
+/// task has a slot free. Every scheduled job has a higher number.
+pub const URGENT: u8 = 10;
+
 /// What to do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "kebab-case")]

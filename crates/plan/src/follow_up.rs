@@ -5,7 +5,7 @@
 
 use crate::expand::{ENDPOINTS, JobPlan, SWEEP_PROBES, coalesce, sweeps};
 use model::catalog::Catalog;
-use model::job::Work;
+use model::job::{URGENT, Work};
 use model::task::{PortChoice, TaskKind};
 use model::{Endpoint, Ts};
 use std::net::IpAddr;
@@ -15,7 +15,7 @@ pub const CONFIRM_PRIORITY: u8 = 5;
 /// After confirmations, before every scheduled kind.
 pub const RECHECK_PRIORITY: u8 = 8;
 /// First look at a new host: between the follow-ups and the scheduled kinds.
-pub const FIRST_LOOK_PRIORITY: u8 = 12;
+pub const FIRST_LOOK_PRIORITY: u8 = URGENT + 2;
 /// Hosts that get a first look in one go; beyond that the schedule gets to them (PR-12).
 pub const FIRST_LOOK_HOSTS: usize = 1_024;
 
@@ -68,4 +68,17 @@ fn in_chunks(endpoints: &[Endpoint], priority: u8, not_before: Ts, work: impl Fn
             not_before,
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_an_alert_waits_for_is_urgent() {
+        const { assert!(CONFIRM_PRIORITY < URGENT && RECHECK_PRIORITY < URGENT && FIRST_LOOK_PRIORITY >= URGENT) };
+        for kind in TaskKind::ALL {
+            assert!(kind.priority() > FIRST_LOOK_PRIORITY + 1, "{kind}");
+        }
+    }
 }

@@ -7,7 +7,7 @@ use crate::runs::count_end;
 use crate::sql::*;
 use crate::{Backend, Result, Store};
 use model::address::IpRange;
-use model::job::{Job, Work};
+use model::job::{Job, URGENT, Work};
 use model::{JobId, NodeName, RunId, TaskId, Ts};
 use sea_orm::{ConnectionTrait, QueryResult, Value};
 use std::collections::HashMap;
@@ -60,7 +60,8 @@ struct Candidate {
 }
 
 impl Store {
-    /// Leases at most `slots` jobs: never more than `per_task_slots` of one task at a time, then by priority, then by age.
+    /// Leases at most `slots` jobs: never more than `per_task_slots` of one task at a time ([`URGENT`] ones not counted, for an
+    /// alert waits for them), then by priority, then by age.
     /// Each counts as an attempt and has a new fencing token. Jobs of paused tasks wait.
     pub async fn lease(&self, query: &LeaseQuery) -> Result<Vec<Job>> {
         let q = query;
@@ -83,9 +84,9 @@ impl Store {
             tracing::info!(job = %lost.job, node = %q.node, requeued = lost.requeued, "lease of an earlier start of the node is lost");
         }
 
-        let mut chosen = Vec::new();
+        let mut chosen = candidates(&tx, Pick::Urgent, q.slots, q).await?;
         for (task, free) in free_slots(&tx, q.per_task_slots).await? {
-            chosen.extend(candidates(&tx, task, free.min(q.slots), q).await?);
+            chosen.extend(candidates(&tx, Pick::Of(task), free.min(q.slots), q).await?);
         }
         chosen.sort_by_key(|c| c.order);
         chosen.truncate(q.slots as usize);
@@ -293,9 +294,25 @@ async fn free_slots<C: ConnectionTrait>(db: &C, per_task: u32) -> Result<Vec<(Ta
     Ok(free)
 }
 
-/// The first queued jobs of a task that may be leased now.
-async fn candidates<C: ConnectionTrait>(db: &C, task: TaskId, limit: u32, q: &LeaseQuery) -> Result<Vec<Candidate>> {
-    let order = "FROM jobs WHERE state = 'queued' AND task = $1 AND not_before <= $2 ORDER BY priority, created_at, id LIMIT $3 OFFSET $4";
+/// Which queued jobs are looked at.
+#[derive(Clone, Copy)]
+enum Pick {
+    /// The scheduled ones of a task.
+    Of(TaskId),
+    /// The urgent ones of all tasks that are not paused.
+    Urgent,
+}
+
+/// The first queued jobs picked that may be leased now.
+async fn candidates<C: ConnectionTrait>(db: &C, pick: Pick, limit: u32, q: &LeaseQuery) -> Result<Vec<Candidate>> {
+    let (which, key) = match pick {
+        Pick::Of(task) => (format!("priority >= {URGENT} AND task = $1"), task.value()),
+        Pick::Urgent => {
+            let waiting = "priority < $1 AND EXISTS(SELECT 1 FROM tasks t WHERE t.id = jobs.task AND t.state <> 'paused')";
+            (waiting.to_owned(), URGENT.value())
+        }
+    };
+    let order = "ORDER BY priority, created_at, id LIMIT $3 OFFSET $4";
     let mut found = Vec::new();
     let mut offset = 0;
     loop {
@@ -304,8 +321,10 @@ async fn candidates<C: ConnectionTrait>(db: &C, task: TaskId, limit: u32, q: &Le
         } else {
             (", work", LOOK)
         };
-        let sql = format!("SELECT id, priority, created_at{columns} {order}");
-        let rows = all(db, &sql, vec![task.value(), q.now.value(), look.value(), offset.value()]).await?;
+        let sql = format!(
+            "SELECT id, priority, created_at{columns} FROM jobs WHERE state = 'queued' AND {which} AND not_before <= $2 {order}"
+        );
+        let rows = all(db, &sql, vec![key.clone(), q.now.value(), look.value(), offset.value()]).await?;
         for row in &rows {
             if found.len() < limit as usize && (q.avoid.is_empty() || !touches(&get_json(row, "work")?, &q.avoid)) {
                 found.push(candidate(row)?);

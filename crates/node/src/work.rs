@@ -1,0 +1,215 @@
+//! How each kind of work is done: sweeps, liveness and re-checks by `scan`, identification and front pages by `services`.
+//!
+//! Everything goes through the scope that came with the offer; what lies outside is left out here and refused again below.
+
+use crate::findings::Finding;
+use crate::job::JobContext;
+use crate::now;
+use crate::permit::JobPermit;
+use futures::StreamExt;
+use model::address::IpRange;
+use model::job::Work;
+use model::port_state::Coverage;
+use model::{Endpoint, InScope, PortSet, Proto, Scope, Ts};
+use scan::{Found, Ping, Progress, Recheck, ScanError, Summary, Sweep};
+use services::Budget;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use tokio::sync::mpsc::{self, Sender};
+use tokio_util::sync::CancellationToken;
+use wire::JobOffer;
+
+/// Endpoints talked to at a time by one job, and of those on one host. A conversation is mostly waiting, so sixty-four keep
+/// a job of 256 endpoints under half a minute; four to a host are fewer than one browser opens.
+const TALKS: (usize, usize) = (64, 4);
+
+/// How the work ended.
+pub(crate) enum Outcome {
+    /// All of it was done; for a sweep, with the ground covered.
+    Done(Option<Box<Coverage>>),
+    /// It was stopped from outside.
+    Stopped,
+    /// It could not be done.
+    Failed(String),
+}
+
+/// Does the work and sends what it finds.
+pub(crate) async fn perform(
+    context: Arc<JobContext>,
+    offer: JobOffer,
+    out: Sender<Finding>,
+    progress: Arc<Progress>,
+    stop: CancellationToken,
+) -> Outcome {
+    let started_at = now();
+    let method = context.config.method;
+    let timeout = context.config.timeout;
+    let pace = Arc::clone(&context.pacer);
+    let JobOffer {
+        work,
+        scope,
+        rate_pps,
+        retries,
+        seed,
+        ..
+    } = offer;
+    match work {
+        Work::Liveness { targets } => {
+            let targets = scope.restrict(&targets);
+            let ping = Ping {
+                targets,
+                scope,
+                method,
+                pace,
+                rate_pps,
+                retries,
+                timeout,
+                seed,
+            };
+            let (found, pump) = pump(out);
+            let summary = scan::liveness(ping, found, progress, stop).await;
+            pump.await.ok();
+            scanned(summary, |_| None)
+        }
+        Work::Sweep {
+            targets,
+            ports,
+            known_open,
+        } => {
+            let targets = scope.restrict(&targets);
+            let sweep = Sweep {
+                targets: targets.clone(),
+                ports: ports.clone(),
+                scope,
+                method,
+                pace,
+                rate_pps,
+                retries,
+                timeout,
+                ping: false,
+                seed,
+                report_all: false,
+                always_report: known_open.into_iter().collect(),
+            };
+            let (found, pump) = pump(out);
+            let summary = scan::sweep(sweep, found, progress, stop).await;
+            pump.await.ok();
+            scanned(summary, |summary| coverage(&context, targets, ports, started_at, summary))
+        }
+        Work::Recheck { endpoints } => {
+            let endpoints = admitted(&scope, &endpoints).into_iter().map(|e| e.get()).collect();
+            let recheck = Recheck {
+                endpoints,
+                scope,
+                method,
+                pace,
+                rate_pps,
+                retries,
+                timeout,
+                seed,
+            };
+            let (found, pump) = pump(out);
+            let summary = scan::probe_endpoints(recheck, found, progress, stop).await;
+            pump.await.ok();
+            scanned(summary, |_| None)
+        }
+        Work::Identify { endpoints } => {
+            let endpoints = admitted(&scope, &endpoints);
+            progress.probes_total.store(endpoints.len() as u64, Ordering::Relaxed);
+            let permit = JobPermit::new(pace, Arc::clone(&progress), rate_pps);
+            let (sender, mut identified) = mpsc::channel(TALKS.0);
+            let talk = async {
+                // The sender goes with the call, so that the loop below ends.
+                services::identify_all(endpoints, &Budget::default(), &permit, TALKS.0, TALKS.1, sender, &stop).await;
+            };
+            let forward = async {
+                while let Some(one) = identified.recv().await {
+                    progress.probes_settled.fetch_add(1, Ordering::Relaxed);
+                    if out.send(Finding::Identified(Box::new(one))).await.is_err() {
+                        break;
+                    }
+                }
+            };
+            tokio::join!(talk, forward);
+            if stop.is_cancelled() {
+                Outcome::Stopped
+            } else {
+                Outcome::Done(None)
+            }
+        }
+        Work::Panels { endpoints } => {
+            let endpoints = admitted(&scope, &endpoints);
+            progress.probes_total.store(endpoints.len() as u64, Ordering::Relaxed);
+            let permit = JobPermit::new(pace, Arc::clone(&progress), rate_pps);
+            let budget = Budget::default();
+            let mut pages = futures::stream::iter(endpoints)
+                .map(|e| services::fetch_panel(e, &budget, &permit))
+                .buffer_unordered(TALKS.0);
+            loop {
+                let page = tokio::select! {
+                    () = stop.cancelled() => return Outcome::Stopped,
+                    page = pages.next() => page,
+                };
+                let Some(page) = page else { return Outcome::Done(None) };
+                progress.probes_settled.fetch_add(1, Ordering::Relaxed);
+                if out.send(Finding::Panel(Box::new(page))).await.is_err() {
+                    return Outcome::Stopped;
+                }
+            }
+        }
+    }
+}
+
+/// The TCP endpoints that the scope admits.
+fn admitted(scope: &Scope, endpoints: &[Endpoint]) -> Vec<InScope<Endpoint>> {
+    endpoints
+        .iter()
+        .filter(|e| e.proto == Proto::Tcp)
+        .filter_map(|e| scope.admit(*e))
+        .collect()
+}
+
+/// A channel that `scan` sends into, carried on as findings.
+fn pump(out: Sender<Finding>) -> (Sender<Found>, tokio::task::JoinHandle<()>) {
+    let (sender, mut receiver) = mpsc::channel::<Found>(256);
+    let carry = tokio::spawn(async move {
+        while let Some(found) = receiver.recv().await {
+            if out.send(found.into()).await.is_err() {
+                return;
+            }
+        }
+    });
+    (sender, carry)
+}
+
+fn scanned(summary: Result<Summary, ScanError>, covered: impl FnOnce(&Summary) -> Option<Coverage>) -> Outcome {
+    match summary {
+        Err(error) => Outcome::Failed(error.to_string()),
+        Ok(summary) if summary.cancelled => Outcome::Stopped,
+        Ok(summary) if summary.not_probed > 0 => Outcome::Failed(format!(
+            "{} probes could not be sent from here\nhint: raise the limit of open files or lower the pace",
+            summary.not_probed
+        )),
+        Ok(summary) => Outcome::Done(covered(&summary).map(Box::new)),
+    }
+}
+
+/// The ground that a sweep covered. None when answers may have been missed: a coverage is a promise.
+fn coverage(context: &JobContext, targets: Vec<IpRange>, ports: PortSet, started_at: Ts, summary: &Summary) -> Option<Coverage> {
+    if summary.drops > 0 {
+        tracing::warn!(
+            drops = summary.drops,
+            "answers may have been missed; the sweep does not count as coverage"
+        );
+        return None;
+    }
+    let (vantage, node) = (context.config.vantage.clone(), context.config.name.clone());
+    (!targets.is_empty()).then(|| Coverage {
+        vantage,
+        node,
+        targets,
+        ports,
+        started_at,
+        finished_at: now(),
+    })
+}
