@@ -8,7 +8,8 @@
 //!   ports of one host that open together come together.
 //! - Two notifications of one group are at least [`AlertPolicy::group_interval`] apart.
 //! - When more than [`AlertPolicy::storm_groups`] groups are due, or were sent within `group_interval`, everything due becomes
-//!   one digest. While that is less than `group_interval` old the storm lasts: what falls due waits for the next digest.
+//!   one digest. While that is less than `group_interval` old the storm lasts, and what falls due waits; what has waited until
+//!   its end goes out like anything else, as one more digest if there is too much of it.
 //! - A digest does not hold critical alerts back: with one among those due the next digest comes `group_wait` after the last,
 //!   as long as fewer than `storm_groups` digests went out within `group_interval`. So no receiver ever gets more than
 //!   `2 × storm_groups + 1` notifications in any `group_interval`, whatever happens.
@@ -149,8 +150,9 @@ pub fn plan(input: &Input) -> Plan {
                 groups.entry(GroupKey::of(alert)).or_default().push(alert);
             }
         }
-        held.extend(groups.values().flatten().map(|a| a.id));
-        let look = for_receiver(receiver.id, &groups, &history, input, &mut plan.notifications, &mut held);
+        let mut kept: HashSet<AlertId> = groups.values().flatten().map(|a| a.id).collect();
+        let look = for_receiver(receiver.id, &groups, &history, input, &mut plan.notifications, &mut kept);
+        held.extend(kept);
         plan.next_look = [plan.next_look, look].into_iter().flatten().min();
     }
     for alert in input.pending {
@@ -163,14 +165,14 @@ pub fn plan(input: &Input) -> Plan {
     plan
 }
 
-/// Plans one receiver's groups: pushes what goes out, takes it from `held`, and says when something held falls due.
+/// Plans one receiver's groups: pushes what goes out, takes it from `kept`, and says when something kept falls due.
 fn for_receiver(
     receiver: ReceiverId,
     groups: &BTreeMap<GroupKey, Vec<&Alert>>,
     history: &[&Notification],
     input: &Input,
     out: &mut Vec<Planned>,
-    held: &mut HashSet<AlertId>,
+    kept: &mut HashSet<AlertId>,
 ) -> Option<Ts> {
     let (policy, now) = (input.policy, input.now);
     let recent = |n: &&&Notification| n.created_at.plus(policy.group_interval) > now;
@@ -193,7 +195,7 @@ fn for_receiver(
             look_at(now.plus(policy.group_interval.max(Duration::millis(1))));
         }
         let alerts: Vec<AlertId> = alerts.iter().map(|a| a.id).collect();
-        alerts.iter().for_each(|id| _ = held.remove(id));
+        alerts.iter().for_each(|id| _ = kept.remove(id));
         out.push(Planned {
             receiver,
             group,
