@@ -109,7 +109,7 @@ struct Inquiry<'a, 'v> {
 
 /// What an answer led to.
 enum Next {
-    Conclude(Conclusion),
+    Conclude(Box<Conclusion>),
     /// Go on with the plan, on this connection if it is still good.
     Go(Option<Stream>),
 }
@@ -130,7 +130,7 @@ impl Inquiry<'_, '_> {
         loop {
             if let (true, Some(fresh)) = (std::mem::take(&mut listen), stream.take()) {
                 match self.listen(fresh).await {
-                    Next::Conclude(conclusion) => return conclusion,
+                    Next::Conclude(conclusion) => return *conclusion,
                     Next::Go(rest) => stream = rest,
                 }
             }
@@ -155,7 +155,7 @@ impl Inquiry<'_, '_> {
                 Step::Ask(index) => self.ask(usable, &self.rules.probes[index]).await,
             };
             match next {
-                Next::Conclude(conclusion) => return conclusion,
+                Next::Conclude(conclusion) => return *conclusion,
                 Next::Go(rest) => stream = rest,
             }
         }
@@ -191,8 +191,8 @@ impl Inquiry<'_, '_> {
         let answer = self.visit.listen(&mut stream, wait, whole).await;
         if answer.bytes.is_empty() {
             return match answer.ending {
-                Ending::Closed => Next::Conclude(self.closed_at_once()),
-                Ending::Alert(alert) => Next::Conclude(self.alerted(alert)),
+                Ending::Closed => Next::Conclude(Box::new(self.closed_at_once())),
+                Ending::Alert(alert) => Next::Conclude(Box::new(self.alerted(alert))),
                 _ => Next::Go(Some(stream)),
             };
         }
@@ -284,7 +284,7 @@ impl Inquiry<'_, '_> {
             self.http = Some(conclusion);
             return Next::Go(None);
         }
-        Next::Conclude(conclusion)
+        Next::Conclude(Box::new(conclusion))
     }
 
     async fn ask(&mut self, mut stream: Stream, probe: &'static Probe) -> Next {
@@ -318,7 +318,7 @@ impl Inquiry<'_, '_> {
                 self.visit.say(&mut stream, &farewell).await;
             }
             let banner = found.shown.clone().unwrap_or_else(|| printable(&answer.bytes));
-            return Next::Conclude(self.found(found, &probe.name, Some(banner)));
+            return Next::Conclude(Box::new(self.found(found, &probe.name, Some(banner))));
         }
         self.judge(&probe.name, &probe.request, answer, stream)
     }
@@ -328,7 +328,7 @@ impl Inquiry<'_, '_> {
         let bytes = &answer.bytes;
         if bytes.is_empty() {
             match answer.ending {
-                Ending::Alert(alert) => return Next::Conclude(self.alerted(alert)),
+                Ending::Alert(alert) => return Next::Conclude(Box::new(self.alerted(alert))),
                 Ending::Closed => self.hung_up(),
                 _ => {}
             }
@@ -339,19 +339,19 @@ impl Inquiry<'_, '_> {
                 service: "echo".into(),
                 ..Found::default()
             };
-            return Next::Conclude(self.found(found, evidence, Some(printable(bytes))));
+            return Next::Conclude(Box::new(self.found(found, evidence, Some(printable(bytes)))));
         }
         match self.rules.text(Some(evidence), bytes) {
             Verdict::Is(found) => {
                 let banner = found.shown.clone().unwrap_or_else(|| printable(bytes));
-                return Next::Conclude(self.found(found, evidence, Some(banner)));
+                return Next::Conclude(Box::new(self.found(found, evidence, Some(banner))));
             }
             Verdict::Contradiction(what) => {
-                return Next::Conclude(Conclusion {
+                return Next::Conclude(Box::new(Conclusion {
                     evidence: Some(format!("{evidence}: contradicts itself, {what}")),
                     banner: Some(printable(bytes)),
                     ..Conclusion::bare(Identity::Unrecognised)
-                });
+                }));
             }
             Verdict::Unknown => {}
         }

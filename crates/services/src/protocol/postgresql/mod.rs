@@ -23,8 +23,11 @@ fn request() -> Vec<u8> {
     bytes
 }
 
-/// The messages of an answer: type and body, and whether the last one is whole.
-fn messages(bytes: &[u8]) -> Option<(Vec<(u8, &[u8])>, bool)> {
+/// A message: type and body.
+type Message<'a> = (u8, &'a [u8]);
+
+/// The messages of an answer, and whether the last one is whole.
+fn messages(bytes: &[u8]) -> Option<(Vec<Message<'_>>, bool)> {
     let mut list = Vec::new();
     let mut at = 0;
     while at < bytes.len() {
@@ -101,7 +104,7 @@ fn read(bytes: &[u8]) -> Reading {
             _ => return Reading::Foreign,
         }
     }
-    if !proven || !(ended && whole) {
+    if !(proven && ended && whole) {
         return Reading::Partial;
     }
     if found.product.as_deref() == Some("CockroachDB") {

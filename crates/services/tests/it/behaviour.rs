@@ -1,0 +1,194 @@
+//! Listeners that do nothing, too little, too much or the wrong thing: each ends in exactly one state, inside the budget.
+
+use crate::{identify, line, loopback, servers};
+use async_trait::async_trait;
+use model::service::Identity;
+use model::{InScope, Reason, State};
+use services::{Budget, Permit, Unpaced};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+/// A listener that treats every connection so; its port, and how many connections it has had.
+async fn listener<F, R>(treat: F) -> (u16, Arc<AtomicUsize>)
+where
+    F: Fn(TcpStream) -> R + Send + Sync + 'static,
+    R: Future<Output = ()> + Send + 'static,
+{
+    let listener = TcpListener::bind(("127.0.0.1", servers::free_port())).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let accepted = Arc::new(AtomicUsize::new(0));
+    let count = accepted.clone();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            count.fetch_add(1, Ordering::SeqCst);
+            tokio::spawn(treat(stream));
+        }
+    });
+    (port, accepted)
+}
+
+async fn swallow(mut stream: TcpStream) {
+    let mut sink = [0; 1024];
+    while stream.read(&mut sink).await.is_ok_and(|n| n > 0) {}
+}
+
+#[tokio::test]
+async fn a_silent_port_costs_four_connections_and_six_seconds_at_most() {
+    let (port, accepted) = listener(swallow).await;
+    let begun = Instant::now();
+    let result = identify(port).await;
+    assert_eq!(result.identification.identity, Identity::Silent);
+    assert!(begun.elapsed() <= Duration::from_millis(6_200), "{:?}", begun.elapsed());
+    assert!((2..=4).contains(&accepted.load(Ordering::SeqCst)), "{accepted:?}");
+    assert_eq!(result.observation.unwrap().state, State::Open);
+}
+
+#[tokio::test]
+async fn a_port_that_closes_at_once_is_said_to() {
+    let (port, accepted) = listener(|stream| async move { drop(stream) }).await;
+    assert_eq!(identify(port).await.identification.identity, Identity::ClosesAtOnce);
+    assert_eq!(accepted.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn a_port_that_closes_on_data_is_said_to() {
+    let (port, accepted) = listener(|mut stream| async move {
+        let _ = stream.read(&mut [0; 1]).await;
+    })
+    .await;
+    assert_eq!(identify(port).await.identification.identity, Identity::ClosesOnData);
+    assert!(accepted.load(Ordering::SeqCst) <= 4);
+}
+
+#[tokio::test]
+async fn a_dripping_server_costs_its_budget_and_no_more() {
+    let (port, _) = listener(|mut stream| async move {
+        while stream.write_all(b"z").await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    })
+    .await;
+    let begun = Instant::now();
+    let result = identify(port).await.identification;
+    assert_eq!(result.identity, Identity::Unrecognised);
+    assert!(result.banner.unwrap().starts_with("zzz"));
+    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn a_gigabyte_is_read_only_up_to_the_cap() {
+    let (port, _) = listener(|mut stream| async move {
+        let piece = vec![b'g'; 1 << 20];
+        while stream.write_all(&piece).await.is_ok() {}
+    })
+    .await;
+    let begun = Instant::now();
+    let result = identify(port).await.identification;
+    assert_eq!(result.identity, Identity::Unrecognised);
+    assert_eq!(result.banner.unwrap().len(), 512);
+    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn an_echo_is_an_echo_and_not_a_product() {
+    let (port, _) = listener(|mut stream| async move {
+        let (mut from, mut to) = stream.split();
+        let _ = tokio::io::copy(&mut from, &mut to).await;
+    })
+    .await;
+    let result = identify(port).await.identification;
+    assert_eq!(line(&result), "echo", "{result:?}");
+}
+
+#[tokio::test]
+async fn an_answer_to_everything_that_no_rule_knows_is_unrecognised() {
+    let (port, _) = listener(|mut stream| async move {
+        let mut sink = [0; 1024];
+        while stream.read(&mut sink).await.is_ok_and(|n| n > 0) {
+            let _ = stream.write_all(b"what?\r\n").await;
+        }
+    })
+    .await;
+    let result = identify(port).await.identification;
+    assert_eq!(
+        (result.identity, result.banner.as_deref()),
+        (Identity::Unrecognised, Some("what?\\r\\n"))
+    );
+}
+
+#[tokio::test]
+async fn http_without_a_name_is_a_protocol_only() {
+    let (port, _) = listener(|mut stream| async move {
+        let _ = stream.read(&mut [0; 1024]).await;
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
+    })
+    .await;
+    let result = identify(port).await.identification;
+    assert_eq!(
+        (result.identity, line(&result).as_str()),
+        (Identity::ProtocolOnly, "protocol-only http")
+    );
+}
+
+#[tokio::test]
+async fn a_closed_port_is_unreachable_and_seen_closed() {
+    let port = servers::free_port();
+    let result = identify(port).await;
+    assert_eq!(result.identification.identity, Identity::Unreachable);
+    let seen = result.observation.unwrap();
+    assert_eq!((seen.state, seen.reason), (State::Closed, Reason::ConnectionRefused));
+}
+
+#[tokio::test]
+async fn a_printer_hears_nothing() {
+    let result = identify(9100).await;
+    assert_eq!(result.identification.identity, Identity::Excluded);
+    assert_eq!(result.observation, None, "not even a handshake");
+    assert!(result.identification.evidence.unwrap().contains("print"));
+}
+
+/// Counts the permits asked for, and takes its time over each.
+struct Slow(AtomicUsize, Duration);
+
+#[async_trait]
+impl Permit for Slow {
+    async fn acquire(&self, ip: InScope<IpAddr>) {
+        assert!(ip.get().is_loopback());
+        self.0.fetch_add(1, Ordering::SeqCst);
+        tokio::time::sleep(self.1).await;
+    }
+}
+
+#[tokio::test]
+async fn every_connection_has_its_permit_and_waiting_for_it_costs_the_target_nothing() {
+    let (port, accepted) = listener(swallow).await;
+    let budget = Budget {
+        per_endpoint: Duration::from_millis(4_000),
+        ..Budget::default()
+    };
+    let slow = Slow(AtomicUsize::new(0), Duration::from_millis(1_500));
+    let result = services::identify(loopback(port), &budget, &slow).await;
+    assert_eq!(result.identification.identity, Identity::Silent);
+    assert_eq!(slow.0.load(Ordering::SeqCst), accepted.load(Ordering::SeqCst));
+    // Had the waiting counted, there would have been time for two.
+    assert!(accepted.load(Ordering::SeqCst) >= 3, "{accepted:?}");
+}
+
+#[tokio::test]
+async fn a_smaller_budget_is_kept_too() {
+    let (port, accepted) = listener(swallow).await;
+    let budget = Budget {
+        max_connections: 1,
+        per_endpoint: Duration::from_millis(900),
+        ..Budget::default()
+    };
+    let begun = Instant::now();
+    let result = services::identify(loopback(port), &budget, &Unpaced).await;
+    assert_eq!(result.identification.identity, Identity::Silent);
+    assert!(begun.elapsed() < Duration::from_millis(1_200), "{:?}", begun.elapsed());
+    assert_eq!(accepted.load(Ordering::SeqCst), 1);
+}
