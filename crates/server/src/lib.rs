@@ -3,5 +3,16 @@
 //! It never opens a socket to a target: only nodes touch the world, and on one machine the node runs in the same process
 //! over the in-process transport. What to probe is decided by `plan`, what it means by `assess`.
 
+pub mod api;
+pub mod auth;
+mod auth_limit;
+mod authority;
 pub mod context;
 pub mod live;
+
+pub use api::openapi::{openapi, openapi_json};
+pub use api::serve_http;
+pub use auth::{InitialAdmin, create_token, ensure_admin};
+
+/// Version of portreeve.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");

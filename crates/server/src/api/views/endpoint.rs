@@ -1,0 +1,220 @@
+//! Endpoints and hosts as the API shows them: folded state with its evidence.
+//!
+//! Which exposure belongs to an endpoint is looked up by the caller.
+
+use super::event::EventView;
+use super::exposure::{AssetNames, ExposureView, ServiceView};
+use super::words::{Identity, Instant, Liveness, Millis, Phase, Reason, State};
+use model::ExposureId;
+use model::port_state::{Host, PortState};
+use serde::Serialize;
+use std::net::IpAddr;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+/// What a web server shows.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct PanelView {
+    /// `http` or `https`.
+    pub scheme: String,
+    /// Status of the final response.
+    pub status: u16,
+    /// Title of the page.
+    pub title: Option<String>,
+    /// Server header.
+    pub server: Option<String>,
+    /// Product of a recognised admin panel.
+    pub product: Option<String>,
+    /// Where the first response redirected to.
+    pub location: Option<String>,
+}
+
+/// An endpoint as seen from one vantage.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct EndpointView {
+    /// Address.
+    pub ip: String,
+    /// Port.
+    pub port: u16,
+    /// `tcp` or `udp`.
+    pub proto: String,
+    /// All three in one word.
+    #[schema(example = "10.0.0.7:6379/tcp")]
+    pub endpoint: String,
+    /// Seen from.
+    pub vantage: String,
+    /// Where it stands.
+    pub phase: Phase,
+    /// What the latest observation said.
+    pub state: State,
+    /// And why.
+    pub reason: Reason,
+    /// First observation of the current opening.
+    pub first_open_at: Instant,
+    /// When the opening was confirmed.
+    pub opened_at: Option<Instant>,
+    /// When it was last found closed.
+    pub closed_at: Option<Instant>,
+    /// Latest observation that it was open.
+    pub last_open_at: Instant,
+    /// Latest observation before this opening that it was not.
+    pub last_not_open_at: Option<Instant>,
+    /// Latest observation.
+    pub last_observed_at: Instant,
+    /// How often it has opened.
+    pub openings: u32,
+    /// On a host that answers on every port.
+    pub pseudo_open: bool,
+    /// How the last identification ended.
+    pub identity: Option<Identity>,
+    /// What answers.
+    pub service: Option<ServiceView>,
+    /// First bytes of the deciding answer.
+    pub banner: Option<String>,
+    /// Name of the deciding request.
+    pub evidence: Option<String>,
+    /// When it was last identified.
+    pub identified_at: Option<Instant>,
+    /// Its front page.
+    pub panel: Option<PanelView>,
+    /// When that was last fetched.
+    pub panel_at: Option<Instant>,
+    /// Upper bound of the time from opening to detection.
+    pub detection_bound_ms: Option<Millis>,
+    /// Its exposure.
+    pub exposure: Option<Uuid>,
+}
+
+impl EndpointView {
+    /// The view, with the exposure that belongs to it.
+    pub fn new(p: PortState, exposure: Option<ExposureId>) -> Self {
+        let bound = p.detection_bound();
+        EndpointView {
+            ip: p.endpoint.ip.to_string(),
+            port: p.endpoint.port,
+            proto: p.endpoint.proto.to_string(),
+            endpoint: p.endpoint.to_string(),
+            vantage: p.vantage.0,
+            phase: p.phase.into(),
+            state: p.last_state.into(),
+            reason: p.last_reason.into(),
+            first_open_at: p.first_open_at.into(),
+            opened_at: p.opened_at.map(Into::into),
+            closed_at: p.closed_at.map(Into::into),
+            last_open_at: p.last_open_at.into(),
+            last_not_open_at: p.last_not_open_at.map(Into::into),
+            last_observed_at: p.last_observed_at.into(),
+            openings: p.openings,
+            pseudo_open: p.pseudo_open,
+            identity: p.identity.map(Into::into),
+            service: p.service.map(Into::into),
+            banner: p.banner,
+            evidence: p.evidence,
+            identified_at: p.identified_at.map(Into::into),
+            panel: p.panel.map(|panel| PanelView {
+                scheme: panel.scheme,
+                status: panel.status,
+                title: panel.title,
+                server: panel.server,
+                product: panel.product,
+                location: panel.location,
+            }),
+            panel_at: p.panel_at.map(Into::into),
+            detection_bound_ms: bound.map(Into::into),
+            exposure: exposure.map(|e| e.0),
+        }
+    }
+}
+
+/// An endpoint with everything around it.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct EndpointDetail {
+    /// Its state, per vantage.
+    pub endpoints: Vec<EndpointView>,
+    /// Its exposures, per vantage.
+    pub exposures: Vec<ExposureView>,
+    /// Its history, newest first, at most 500.
+    pub events: Vec<EventView>,
+    /// Its host, per vantage.
+    pub host: Vec<HostView>,
+}
+
+/// A host as seen from one vantage.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct HostView {
+    /// Address.
+    pub ip: String,
+    /// Seen from.
+    pub vantage: String,
+    /// Up or down.
+    pub liveness: Liveness,
+    /// Evidence.
+    pub reason: Reason,
+    /// Since when.
+    pub since: Instant,
+    /// Last time it answered.
+    pub last_online_at: Option<Instant>,
+    /// Last time it was asked.
+    pub last_observed_at: Instant,
+    /// Ports that accepted, on a host that answers on every port.
+    pub pseudo_open_ports: Option<u32>,
+    /// Asset that covers it.
+    pub asset: Option<Uuid>,
+    /// Its name.
+    pub asset_name: Option<String>,
+    /// Its owner.
+    pub owner: Option<String>,
+    /// Endpoints that are open now.
+    pub open_endpoints: u64,
+}
+
+impl HostView {
+    /// The view, with the most specific of the assets that cover the address.
+    pub fn new(h: Host, assets: &[model::asset::Asset], open_endpoints: u64) -> Self {
+        let asset = covering(assets, h.ip);
+        HostView {
+            ip: h.ip.to_string(),
+            vantage: h.vantage.0,
+            liveness: h.liveness.into(),
+            reason: h.reason.into(),
+            since: h.since.into(),
+            last_online_at: h.last_online_at.map(Into::into),
+            last_observed_at: h.last_observed_at.into(),
+            pseudo_open_ports: h.pseudo_open_ports,
+            asset: asset.map(|a| a.id.0),
+            asset_name: asset.map(|a| a.name.clone()),
+            owner: asset.and_then(|a| a.owner.clone()),
+            open_endpoints,
+        }
+    }
+}
+
+/// The most specific asset that covers the address.
+pub fn covering(assets: &[model::asset::Asset], ip: IpAddr) -> Option<&model::asset::Asset> {
+    assets.iter().filter(|a| a.range.contains(ip)).min_by_key(|a| (a.range.len(), a.id))
+}
+
+/// Names of assets by id.
+pub fn names(assets: &[model::asset::Asset]) -> AssetNames {
+    assets.iter().map(|a| (a.id, a.name.clone())).collect()
+}
+
+/// How many hosts answer.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct HostCountsView {
+    /// Up.
+    pub online: u64,
+    /// Down.
+    pub offline: u64,
+}
+
+/// A page of hosts with the counts of all.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct HostPageView {
+    /// The hosts of the slice.
+    pub items: Vec<HostView>,
+    /// How many match in all.
+    pub total: u64,
+    /// All hosts by liveness, whatever the filter.
+    pub counts: HostCountsView,
+}

@@ -1,0 +1,317 @@
+//! Exposures as the API shows them, and the decisions that people send.
+//!
+//! The asset's name is looked up by the caller, which knows the whole list; the store keeps the id.
+
+use super::alert::AlertView;
+use super::endpoint::EndpointView;
+use super::event::EventView;
+use super::words::{DispositionKind, Instant, Liveness, Millis, Phase, Reason, RiskKind, Severity, Zone};
+use model::exposure::{Exposure, RiskReason};
+use model::{AssetId, Ts};
+use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
+use std::net::IpAddr;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+/// Names of assets by id.
+pub type AssetNames = HashMap<AssetId, String>;
+
+/// One ground for the risk stated.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(tag = "type", rename_all = "kebab-case")]
+pub enum RiskReasonView {
+    /// Reachable from an outer vantage.
+    Reachable {
+        /// Which.
+        vantage: String,
+    },
+    /// The port number is listed.
+    PortListed {
+        /// Catalogue entry.
+        entry: String,
+        /// The number.
+        port: u16,
+    },
+    /// The identity is listed.
+    IdentityListed {
+        /// Catalogue entry.
+        entry: String,
+        /// Identified service.
+        service: String,
+    },
+    /// The business weight of the asset raised the severity.
+    BusinessWeight {
+        /// 0-10.
+        weight: u8,
+    },
+    /// On a host that answers on every port.
+    PseudoOpen,
+}
+
+impl From<RiskReason> for RiskReasonView {
+    fn from(reason: RiskReason) -> Self {
+        match reason {
+            RiskReason::Reachable { vantage } => RiskReasonView::Reachable { vantage: vantage.0 },
+            RiskReason::PortListed { entry, port } => RiskReasonView::PortListed { entry, port },
+            RiskReason::IdentityListed { entry, service } => RiskReasonView::IdentityListed { entry, service },
+            RiskReason::BusinessWeight { weight } => RiskReasonView::BusinessWeight { weight },
+            RiskReason::PseudoOpen => RiskReasonView::PseudoOpen,
+        }
+    }
+}
+
+/// A risk with its grounds.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct RiskView {
+    /// Kind.
+    pub kind: RiskKind,
+    /// Severity.
+    pub severity: Severity,
+    /// Catalogue entry.
+    pub entry: Option<String>,
+    /// Grounds.
+    pub reasons: Vec<RiskReasonView>,
+}
+
+/// The certificate and parameters of a TLS endpoint.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct TlsView {
+    /// Negotiated version.
+    pub version: String,
+    /// Negotiated application protocol.
+    pub alpn: Option<String>,
+    /// Subject, RFC 4514.
+    pub subject: String,
+    /// Issuer, RFC 4514.
+    pub issuer: String,
+    /// Names of the certificate.
+    pub names: Vec<String>,
+    /// Start of validity.
+    pub not_before: Instant,
+    /// End of validity.
+    pub not_after: Instant,
+    /// Subject equals issuer.
+    pub self_signed: bool,
+    /// SHA-256 of the leaf, lower-case hex.
+    pub sha256: String,
+}
+
+/// What answers.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ServiceView {
+    /// Protocol name.
+    pub name: String,
+    /// Product.
+    pub product: Option<String>,
+    /// Version.
+    pub version: Option<String>,
+    /// TLS in front of it.
+    pub tls: Option<TlsView>,
+}
+
+impl From<model::Service> for ServiceView {
+    fn from(service: model::Service) -> Self {
+        ServiceView {
+            name: service.name,
+            product: service.product,
+            version: service.version,
+            tls: service.tls.map(|t| TlsView {
+                version: t.version,
+                alpn: t.alpn,
+                subject: t.subject,
+                issuer: t.issuer,
+                names: t.names,
+                not_before: t.not_before.into(),
+                not_after: t.not_after.into(),
+                self_signed: t.self_signed,
+                sha256: t.sha256,
+            }),
+        }
+    }
+}
+
+/// A decision, and what it amounts to now.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct DispositionView {
+    /// What was decided.
+    pub kind: DispositionKind,
+    /// What holds now: a decision past its date is none.
+    pub effective: DispositionKind,
+    /// Until when.
+    pub until: Option<Instant>,
+    /// Who.
+    pub by: Option<String>,
+    /// Why.
+    pub note: Option<String>,
+    /// When.
+    pub at: Option<Instant>,
+}
+
+/// An exposure.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ExposureView {
+    /// Id.
+    pub id: Uuid,
+    /// Address.
+    #[schema(example = "10.0.0.7")]
+    pub ip: String,
+    /// Port.
+    pub port: u16,
+    /// `tcp` or `udp`.
+    #[schema(example = "tcp")]
+    pub proto: String,
+    /// All three in one word.
+    #[schema(example = "10.0.0.7:6379/tcp")]
+    pub endpoint: String,
+    /// Seen from.
+    pub vantage: String,
+    /// `open` or `closed`.
+    pub phase: Phase,
+    /// Risk.
+    pub risk: RiskView,
+    /// What answers.
+    pub service: Option<ServiceView>,
+    /// Asset that covers it.
+    pub asset: Option<Uuid>,
+    /// Its name.
+    pub asset_name: Option<String>,
+    /// Owner.
+    pub owner: Option<String>,
+    /// Zone.
+    pub zone: Option<Zone>,
+    /// Decision.
+    pub disposition: DispositionView,
+    /// Number of the opening, from 1.
+    pub opening: u32,
+    /// First opening ever.
+    pub first_opened_at: Instant,
+    /// Current or last opening.
+    pub opened_at: Instant,
+    /// End of the last opening.
+    pub closed_at: Option<Instant>,
+    /// Evidence for the end.
+    pub close_reason: Option<Reason>,
+    /// Upper bound of the time from opening to detection; null when it had never been probed before.
+    pub detection_bound_ms: Option<Millis>,
+    /// Latest observation of the endpoint.
+    pub last_observed_at: Option<Instant>,
+    /// Last change.
+    pub updated_at: Instant,
+}
+
+impl ExposureView {
+    /// The view at `now`; `observed` is the latest observation of its endpoint.
+    pub fn new(e: Exposure, observed: Option<Ts>, names: &AssetNames, now: Ts) -> Self {
+        ExposureView {
+            id: e.id.0,
+            ip: e.endpoint.ip.to_string(),
+            port: e.endpoint.port,
+            proto: e.endpoint.proto.to_string(),
+            endpoint: e.endpoint.to_string(),
+            vantage: e.vantage.0,
+            phase: e.phase.into(),
+            risk: RiskView {
+                kind: e.risk.kind.into(),
+                severity: e.risk.severity.into(),
+                entry: e.risk.entry,
+                reasons: e.risk.reasons.into_iter().map(Into::into).collect(),
+            },
+            service: e.service.map(Into::into),
+            asset: e.asset.map(|a| a.0),
+            asset_name: e.asset.and_then(|a| names.get(&a).cloned()),
+            owner: e.owner,
+            zone: e.zone.map(Into::into),
+            disposition: DispositionView {
+                kind: e.disposition.kind.into(),
+                effective: e.disposition.effective(now).into(),
+                until: e.disposition.until.map(Into::into),
+                by: e.disposition.by,
+                note: e.disposition.note,
+                at: e.disposition.at.map(Into::into),
+            },
+            opening: e.opening,
+            first_opened_at: e.first_opened_at.into(),
+            opened_at: e.opened_at.into(),
+            closed_at: e.closed_at.map(Into::into),
+            close_reason: e.close_reason.map(Into::into),
+            detection_bound_ms: e.detection_bound.map(Into::into),
+            last_observed_at: observed.map(Into::into),
+            updated_at: e.updated_at.into(),
+        }
+    }
+}
+
+/// The exposures of one address.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct AddressGroupView {
+    /// Address.
+    #[schema(value_type = String, example = "10.0.0.7")]
+    pub ip: IpAddr,
+    /// Seen from.
+    pub vantage: String,
+    /// Whether the host answers.
+    pub liveness: Option<Liveness>,
+    /// Asset.
+    pub asset: Option<Uuid>,
+    /// Its name.
+    pub asset_name: Option<String>,
+    /// Owner.
+    pub owner: Option<String>,
+    /// Open exposures among those that match.
+    pub open_count: u64,
+    /// Worst severity among them.
+    pub worst_severity: Severity,
+    /// Worst risk among them.
+    pub worst_risk: RiskKind,
+    /// Those that nobody has decided about.
+    pub unreviewed: u64,
+    /// At most 50 of them, most severe first.
+    pub exposures: Vec<ExposureView>,
+}
+
+/// An exposure with everything around it.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ExposureDetail {
+    /// The exposure.
+    pub exposure: ExposureView,
+    /// Its endpoint; null only if the state was never recorded.
+    pub endpoint: Option<EndpointView>,
+    /// Its history, newest first, at most 500.
+    pub events: Vec<EventView>,
+    /// Its alerts, newest first, at most 500.
+    pub alerts: Vec<AlertView>,
+}
+
+/// A decision to record.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DispositionInput {
+    /// Which.
+    pub kind: DispositionKind,
+    /// Until when; required for `registered` and `accepted`, at most three years ahead.
+    pub until: Option<Instant>,
+    /// Why; required for `accepted` and `false-positive`.
+    pub note: Option<String>,
+}
+
+/// One decision about many exposures.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BulkDispositionInput {
+    /// Which exposures, at most 500.
+    pub ids: Vec<Uuid>,
+    /// As for one.
+    pub kind: DispositionKind,
+    /// As for one.
+    pub until: Option<Instant>,
+    /// As for one.
+    pub note: Option<String>,
+}
+
+/// How many were changed.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ChangedView {
+    /// Number of exposures.
+    pub changed: u64,
+}
