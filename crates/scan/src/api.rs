@@ -1,5 +1,7 @@
 //! What callers ask for and what they get back. How it is done is the engine's.
 
+use crate::engine::Wire;
+use crate::link::memory::MemoryNetwork;
 use crate::pace::Pacer;
 use model::address::IpRange;
 use model::{Endpoint, HostObservation, Observation, PortSet, Scope, Ts};
@@ -227,13 +229,23 @@ pub enum ScanError {
 /// Probes every address × port of the sweep, and sends what it finds as it finds it.
 ///
 /// Cancelling stops sending within 100 ms; what is known by then has been sent. A closed `out` cancels as well.
-pub async fn sweep(sweep: Sweep, out: Sender<Found>, progress: Arc<Progress>, cancel: CancellationToken) -> Result<Summary, ScanError> {
-    crate::engine::sweep(sweep, out, progress, cancel).await
+pub async fn sweep(
+    sweep: Sweep,
+    out: Sender<Found>,
+    progress: Arc<Progress>,
+    cancel: CancellationToken,
+) -> Result<Summary, ScanError> {
+    crate::engine::sweep(Wire::Real(sweep.method), sweep, out, progress, cancel).await
 }
 
 /// Finds out which addresses answer, and sends a [`HostObservation`] for every one of them, up or down.
-pub async fn liveness(ping: Ping, out: Sender<Found>, progress: Arc<Progress>, cancel: CancellationToken) -> Result<Summary, ScanError> {
-    crate::engine::liveness(ping, out, progress, cancel).await
+pub async fn liveness(
+    ping: Ping,
+    out: Sender<Found>,
+    progress: Arc<Progress>,
+    cancel: CancellationToken,
+) -> Result<Summary, ScanError> {
+    crate::engine::liveness(Wire::Real(ping.method), ping, out, progress, cancel).await
 }
 
 /// Says the state of each endpoint with its reason: open, closed or filtered.
@@ -243,5 +255,38 @@ pub async fn probe_endpoints(
     progress: Arc<Progress>,
     cancel: CancellationToken,
 ) -> Result<Summary, ScanError> {
-    crate::engine::probe_endpoints(recheck, out, progress, cancel).await
+    crate::engine::probe_endpoints(Wire::Real(recheck.method), recheck, out, progress, cancel).await
+}
+
+/// [`sweep`] in a network in memory. The method does not matter there: every host is asked by frames.
+pub async fn sweep_in(
+    network: Arc<MemoryNetwork>,
+    sweep: Sweep,
+    out: Sender<Found>,
+    progress: Arc<Progress>,
+    cancel: CancellationToken,
+) -> Result<Summary, ScanError> {
+    crate::engine::sweep(Wire::Memory(network), sweep, out, progress, cancel).await
+}
+
+/// [`liveness`] in a network in memory.
+pub async fn liveness_in(
+    network: Arc<MemoryNetwork>,
+    ping: Ping,
+    out: Sender<Found>,
+    progress: Arc<Progress>,
+    cancel: CancellationToken,
+) -> Result<Summary, ScanError> {
+    crate::engine::liveness(Wire::Memory(network), ping, out, progress, cancel).await
+}
+
+/// [`probe_endpoints`] in a network in memory.
+pub async fn probe_endpoints_in(
+    network: Arc<MemoryNetwork>,
+    recheck: Recheck,
+    out: Sender<Found>,
+    progress: Arc<Progress>,
+    cancel: CancellationToken,
+) -> Result<Summary, ScanError> {
+    crate::engine::probe_endpoints(Wire::Memory(network), recheck, out, progress, cancel).await
 }

@@ -8,10 +8,29 @@
 //! open raw sockets, and ordinary `connect` elsewhere. docs/concepts/scanning.md tells the whole story.
 
 mod api;
+mod ask;
 mod capability;
+mod connect;
+mod cookie;
 mod engine;
+mod hosts;
+mod link;
+mod order;
 mod pace;
+mod ports;
+mod pseudo;
+mod syn;
+mod target;
+mod walk;
 
-pub use api::{Found, Method, Ping, Progress, Recheck, ScanError, Summary, Sweep, liveness, probe_endpoints, sweep};
+pub use api::{
+    Found, Method, Ping, Progress, Recheck, ScanError, Summary, Sweep, liveness, liveness_in, probe_endpoints,
+    probe_endpoints_in, sweep, sweep_in,
+};
 pub use capability::{MethodChoice, capability};
 pub use pace::{Pacer, RangeCap};
+
+/// A simulated network for tests and simulation.
+pub mod memory {
+    pub use crate::link::memory::{Host, MemoryNetwork, Otherwise};
+}

@@ -12,6 +12,7 @@ use model::settings::Pace;
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Mutex;
+use std::time::Duration;
 use tokio::time::Instant;
 
 /// Caps of one range. The most specific range that holds an address counts; what it leaves open, the defaults say.
@@ -53,8 +54,50 @@ struct State {
 pub(crate) struct NotBefore {
     /// When to ask again.
     pub at: Instant,
-    /// The node's own cap is what holds it, so that no other target may be probed earlier either.
-    pub node: bool,
+    /// Which cap holds it.
+    pub lane: Lane,
+}
+
+/// The cap that holds a probe back. Everything else in the same lane is held back as well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Lane {
+    /// Everything.
+    All,
+    /// A network, by its first address.
+    Network(IpAddr),
+    /// A range with a cap of its own, by its first and last address.
+    Range(IpRange),
+    /// One address.
+    Target(IpAddr),
+}
+
+/// The cap of one sweep alone.
+#[derive(Debug)]
+pub(crate) struct OwnPace {
+    epoch: Instant,
+    bucket: Option<(u64, u64)>,
+    full_at: u64,
+}
+
+impl OwnPace {
+    pub fn new(pps: Option<u32>) -> Self {
+        OwnPace { epoch: Instant::now(), bucket: pps.map(bucket), full_at: 0 }
+    }
+    /// When the next probe may leave, if not now.
+    pub fn wait(&self, now: Instant) -> Option<Instant> {
+        let ready = ready_at(self.full_at, self.bucket?);
+        (ready > nanos(self.epoch, now)).then(|| self.epoch + Duration::from_nanos(ready))
+    }
+    /// Counts a probe.
+    pub fn take(&mut self, now: Instant) {
+        if let Some(bucket) = self.bucket {
+            take(&mut self.full_at, nanos(self.epoch, now), bucket);
+        }
+    }
+}
+
+fn nanos(epoch: Instant, now: Instant) -> u64 {
+    now.saturating_duration_since(epoch).as_nanos() as u64
 }
 
 /// The size below which the maps are never pruned; a few hundred kilobytes.
@@ -130,7 +173,8 @@ impl State {
         ranges.sort_by_key(|r| (r.range.len(), r.range));
         if ranges != self.ranges {
             // Buckets of ranges that stay keep their level.
-            let level = |r: &RangeCap| self.ranges.iter().position(|old| old.range == r.range).map_or(0, |i| self.range_full_at[i]);
+            let level =
+                |r: &RangeCap| self.ranges.iter().position(|old| old.range == r.range).map_or(0, |i| self.range_full_at[i]);
             self.range_full_at = ranges.iter().map(level).collect();
             self.ranges = ranges;
         }
@@ -139,7 +183,7 @@ impl State {
 
     fn try_take(&mut self, ip: IpAddr, now: Instant) -> Result<(), NotBefore> {
         let ip = ip.to_canonical();
-        let now_ns = now.saturating_duration_since(self.epoch).as_nanos() as u64;
+        let now_ns = nanos(self.epoch, now);
         let own = self.ranges.iter().position(|r| r.range.contains(ip));
         let per_target = own.and_then(|i| self.ranges[i].per_target_pps).unwrap_or(self.pace.per_target_pps);
         let own_rate = own.and_then(|i| self.ranges[i].rate_pps.map(|pps| (i, pps)));
@@ -153,11 +197,19 @@ impl State {
         };
         let target_full_at = self.targets.get(&ip).copied().unwrap_or(0);
 
-        let node_ready = ready_at(self.node_full_at, node);
-        let local_ready = ready_at(net_full_at, net).max(ready_at(target_full_at, target));
-        if node_ready > now_ns || local_ready > now_ns {
-            let at = self.epoch + std::time::Duration::from_nanos(node_ready.max(local_ready));
-            return Err(NotBefore { at, node: local_ready <= now_ns });
+        let lane = match own_rate {
+            Some((i, _)) => Lane::Range(self.ranges[i].range),
+            None => Lane::Network(net_ip),
+        };
+        let held = [
+            (ready_at(target_full_at, target), Lane::Target(ip)),
+            (ready_at(net_full_at, net), lane),
+            (ready_at(self.node_full_at, node), Lane::All),
+        ];
+        // The longest wait names the lane: trying earlier would be in vain.
+        let (ready, lane) = held.into_iter().max_by_key(|(ready, _)| *ready).expect("three caps");
+        if ready > now_ns {
+            return Err(NotBefore { at: self.epoch + Duration::from_nanos(ready), lane });
         }
         take(&mut self.node_full_at, now_ns, node);
         match own_rate {

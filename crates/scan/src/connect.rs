@@ -1,0 +1,149 @@
+//! Asking by the operating system's `connect`: what processes without raw sockets may do, and what is right for addresses of
+//! this machine. Each question is one socket for at most [`LONGEST`]; how many at once is bounded for the whole process.
+
+use crate::ask::{Answer, Ask, Said, now};
+use model::InScope;
+use rustix::io::Errno;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+use tokio::net::TcpSocket;
+use tokio::sync::Semaphore;
+use tokio::sync::mpsc::Sender;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+/// A try never waits longer: after a second the kernel sends the SYN again by itself (RFC 6298 section 2.1), a probe outside
+/// our pace. A retry of ours takes its place.
+pub(crate) const LONGEST: Duration = Duration::from_millis(950);
+
+/// Sockets at once, over all sweeps of the process. At the default pace of 5,000 a second against a network that drops
+/// everything, 4,750 wait for their timeout.
+const MOST_SOCKETS: u64 = 8_192;
+
+/// Asks by `connect`.
+pub(crate) struct ConnectAsker {
+    answers: Sender<Answer>,
+    timeout: Duration,
+    slots: Arc<Semaphore>,
+    /// Cancels what is under way when the asker is dropped.
+    stop: CancellationToken,
+    _guard: DropGuard,
+}
+
+impl ConnectAsker {
+    pub fn new(answers: Sender<Answer>, timeout: Duration) -> Self {
+        let stop = CancellationToken::new();
+        ConnectAsker { answers, timeout: timeout.min(LONGEST), slots: slots(), _guard: stop.clone().drop_guard(), stop }
+    }
+
+    /// Begins to ask. [`io::ErrorKind::WouldBlock`] when all sockets are in use.
+    pub fn send(&self, to: InScope<IpAddr>, ask: Ask) -> io::Result<()> {
+        let Ask::Syn(port) = ask else {
+            return Err(io::ErrorKind::Unsupported.into());
+        };
+        let Ok(slot) = self.slots.clone().try_acquire_owned() else {
+            return Err(io::ErrorKind::WouldBlock.into());
+        };
+        let (answers, stop, timeout) = (self.answers.clone(), self.stop.clone(), self.timeout);
+        let to = SocketAddr::new(to.get(), port);
+        tokio::spawn(async move {
+            let said = tokio::select! {
+                said = ask_once(to, timeout) => said,
+                () = stop.cancelled() => return,
+            };
+            drop(slot);
+            if let Some(said) = said {
+                // Nobody listens any more when the sweep has ended.
+                let _ = answers.send(Answer { ip: to.ip(), ask, said, at: now() }).await;
+            }
+        });
+        Ok(())
+    }
+}
+
+/// The slots for sockets of this process. Raises the soft limit on open files towards the hard one, as there is no other use
+/// for the difference, and leaves half of it to everybody else.
+fn slots() -> Arc<Semaphore> {
+    static SLOTS: OnceLock<Arc<Semaphore>> = OnceLock::new();
+    SLOTS
+        .get_or_init(|| {
+            let limit = getrlimit(Resource::Nofile);
+            let wanted = limit.maximum.unwrap_or(u64::MAX).min(4 * MOST_SOCKETS);
+            let mut current = limit.current.unwrap_or(u64::MAX);
+            if current < wanted && setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), ..limit }).is_ok() {
+                current = wanted;
+            }
+            Arc::new(Semaphore::new((current / 2).clamp(8, MOST_SOCKETS) as usize))
+        })
+        .clone()
+}
+
+async fn ask_once(to: SocketAddr, timeout: Duration) -> Option<Said> {
+    let socket = match if to.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() } {
+        Ok(socket) => socket,
+        Err(e) => return classify_error(&e, to.is_ipv4()),
+    };
+    match tokio::time::timeout(timeout, socket.connect(to)).await {
+        // Dropping the stream closes it with a FIN; whatever the server has to say is `services`' to hear.
+        Ok(Ok(stream)) => Some(classify_connected(stream.local_addr().ok(), to)),
+        Ok(Err(e)) => classify_error(&e, to.is_ipv4()),
+        Err(_) => None,
+    }
+}
+
+/// A connection to oneself: when the kernel happens to choose the probed port of this machine as the source port, the socket
+/// meets itself (simultaneous open, RFC 9293 section 3.5). It can choose it only because nobody listens there.
+fn classify_connected(local: Option<SocketAddr>, to: SocketAddr) -> Said {
+    if local == Some(to) { Said::Refused } else { Said::Connected }
+}
+
+/// What an error says; `None` for silence.
+///
+/// Linux turns ICMPv6 "prohibited" into EACCES, and all ICMPv4 "prohibited" codes into EHOSTUNREACH or ENETUNREACH
+/// (net/ipv4/icmp.c), where EACCES means a broadcast address. EPERM is a firewall of this machine.
+fn classify_error(e: &io::Error, v4: bool) -> Option<Said> {
+    Some(match Errno::from_io_error(e)? {
+        Errno::CONNREFUSED | Errno::CONNRESET => Said::Refused,
+        Errno::HOSTUNREACH | Errno::NETUNREACH => Said::Unreachable { by_target: false },
+        Errno::ACCESS if v4 => Said::Unreachable { by_target: false },
+        Errno::ACCESS | Errno::PERM => Said::Prohibited { by_target: false },
+        Errno::TIMEDOUT => return None,
+        errno => {
+            tracing::debug!(error = %errno, "a connection could not be tried");
+            Said::CouldNotSend
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_of_connect_mean_what_the_network_said() {
+        for (errno, v4, said) in [
+            (Errno::CONNREFUSED, true, Some(Said::Refused)),
+            (Errno::HOSTUNREACH, true, Some(Said::Unreachable { by_target: false })),
+            (Errno::NETUNREACH, false, Some(Said::Unreachable { by_target: false })),
+            (Errno::ACCESS, false, Some(Said::Prohibited { by_target: false })),
+            (Errno::ACCESS, true, Some(Said::Unreachable { by_target: false })),
+            (Errno::PERM, true, Some(Said::Prohibited { by_target: false })),
+            (Errno::TIMEDOUT, true, None),
+            // Ours to blame: nothing is known about the target.
+            (Errno::MFILE, true, Some(Said::CouldNotSend)),
+            (Errno::ADDRNOTAVAIL, true, Some(Said::CouldNotSend)),
+            (Errno::NOBUFS, false, Some(Said::CouldNotSend)),
+        ] {
+            assert_eq!(classify_error(&errno.into(), v4), said, "{errno:?} v4={v4}");
+        }
+    }
+
+    #[test]
+    fn a_socket_that_met_itself_is_no_open_port() {
+        let to: SocketAddr = "127.0.0.1:40000".parse().unwrap();
+        assert_eq!(classify_connected(Some(to), to), Said::Refused);
+        assert_eq!(classify_connected(Some("127.0.0.1:40001".parse().unwrap()), to), Said::Connected);
+    }
+}
