@@ -43,11 +43,7 @@ fn alert(kind: AlertKind, exposure: &Exposure, severity: Severity, asset: Option
     Alert {
         id,
         kind,
-        state: if suppressed_by.is_some() {
-            AlertState::Suppressed
-        } else {
-            AlertState::Pending
-        },
+        state: if suppressed_by.is_some() { AlertState::Suppressed } else { AlertState::Pending },
         suppressed_by: suppressed_by.map(str::to_owned),
         exposure: exposure.id,
         opening: exposure.opening,
@@ -60,11 +56,7 @@ fn alert(kind: AlertKind, exposure: &Exposure, severity: Severity, asset: Option
         asset_name: asset.map(|a| a.name.clone()),
         owner: exposure.owner.clone(),
         reason: exposure.close_reason.filter(|_| kind == AlertKind::Closed),
-        observed_at: if kind == AlertKind::Closed {
-            exposure.closed_at.unwrap_or(now)
-        } else {
-            exposure.opened_at
-        },
+        observed_at: if kind == AlertKind::Closed { exposure.closed_at.unwrap_or(now) } else { exposure.opened_at },
         created_at: now,
     }
 }
@@ -74,8 +66,5 @@ fn suppression(exposure: &Exposure, asset: Option<&Asset>, now: Ts) -> Option<&'
     if exposure.disposition.effective(now) != DispositionKind::Unreviewed {
         return Some("disposition");
     }
-    asset
-        .and_then(|a| a.observe_until)
-        .filter(|&until| now < until)
-        .map(|_| "observe-mode")
+    asset.and_then(|a| a.observe_until).filter(|&until| now < until).map(|_| "observe-mode")
 }

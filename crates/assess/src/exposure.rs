@@ -24,51 +24,26 @@ pub const HEAVY: u8 = 7;
 ///
 /// Where both number and identity are listed the kind is the number's and both grounds are given.
 pub fn risk(state: &PortState, catalog: &Catalog, asset: Option<&Asset>) -> Risk {
-    let mut reasons = vec![RiskReason::Reachable {
-        vantage: state.vantage.clone(),
-    }];
+    let mut reasons = vec![RiskReason::Reachable { vantage: state.vantage.clone() }];
     let weight = asset.map_or(0, |a| a.weight);
     let heavy = weight >= HEAVY;
     if state.pseudo_open {
         reasons.push(RiskReason::PseudoOpen);
-        return Risk {
-            kind: RiskKind::ExposedPort,
-            severity: Severity::Low,
-            entry: None,
-            reasons,
-        };
+        return Risk { kind: RiskKind::ExposedPort, severity: Severity::Low, entry: None, reasons };
     }
     let by_port = listed_port(catalog, state.endpoint);
-    let by_identity = state
-        .service
-        .as_ref()
-        .and_then(|s| catalog.by_identity(&s.name, s.product.as_deref()));
+    let by_identity = state.service.as_ref().and_then(|s| catalog.by_identity(&s.name, s.product.as_deref()));
     if let Some(entry) = by_port {
-        reasons.push(RiskReason::PortListed {
-            entry: entry.id.clone(),
-            port: state.endpoint.port,
-        });
+        reasons.push(RiskReason::PortListed { entry: entry.id.clone(), port: state.endpoint.port });
     }
     if let (Some(entry), Some(service)) = (by_identity, &state.service) {
-        reasons.push(RiskReason::IdentityListed {
-            entry: entry.id.clone(),
-            service: one_line(service),
-        });
+        reasons.push(RiskReason::IdentityListed { entry: entry.id.clone(), service: one_line(service) });
     }
     let forbidden = |entry: Option<&HighRisk>| entry.is_some_and(|e| e.categories.contains(&Category::ShouldNotBeExposed));
     let (kind, entry, base, raised) = match by_port.or(by_identity) {
         Some(entry) => {
-            let kind = if by_port.is_some() {
-                RiskKind::HighRiskPort
-            } else {
-                RiskKind::HighRiskService
-            };
-            (
-                kind,
-                Some(entry.id.clone()),
-                Severity::High,
-                heavy && (forbidden(by_port) || forbidden(by_identity)),
-            )
+            let kind = if by_port.is_some() { RiskKind::HighRiskPort } else { RiskKind::HighRiskService };
+            (kind, Some(entry.id.clone()), Severity::High, heavy && (forbidden(by_port) || forbidden(by_identity)))
         }
         None => (RiskKind::ExposedPort, None, Severity::Low, heavy),
     };
@@ -80,12 +55,7 @@ pub fn risk(state: &PortState, catalog: &Catalog, asset: Option<&Asset>) -> Risk
         (Severity::Low, true) => Severity::Medium,
         (base, _) => base,
     };
-    Risk {
-        kind,
-        severity,
-        entry,
-        reasons,
-    }
+    Risk { kind, severity, entry, reasons }
 }
 
 /// The entry that lists the endpoint's port number for its protocol.
@@ -130,10 +100,7 @@ impl Change {
     }
     /// The risk of a continuing opening changed in kind or severity: from this.
     pub fn risk_was(&self) -> Option<&Risk> {
-        let before = self
-            .before
-            .as_ref()
-            .filter(|_| self.after.phase == Phase::Open && !self.opened())?;
+        let before = self.before.as_ref().filter(|_| self.after.phase == Phase::Open && !self.opened())?;
         let same = before.risk.kind == self.after.risk.kind && before.risk.severity == self.after.risk.severity;
         (!same).then_some(&before.risk)
     }
@@ -182,14 +149,6 @@ pub fn fold(
         },
         _ => return None,
     };
-    let unchanged = prev.is_some_and(|e| {
-        Exposure {
-            updated_at: e.updated_at,
-            ..after.clone()
-        } == *e
-    });
-    (!unchanged).then(|| Change {
-        before: prev.cloned(),
-        after,
-    })
+    let unchanged = prev.is_some_and(|e| Exposure { updated_at: e.updated_at, ..after.clone() } == *e);
+    (!unchanged).then(|| Change { before: prev.cloned(), after })
 }

@@ -33,26 +33,14 @@ pub fn fold(prev: Option<Host>, obs: &HostObservation, vantage: &Vantage, has_op
             last_observed_at: obs.observed_at,
             pseudo_open_ports: None,
         };
-        return HostFolded {
-            host,
-            changed: online_at.is_some(),
-            new: online_at.is_some(),
-        };
+        return HostFolded { host, changed: online_at.is_some(), new: online_at.is_some() };
     };
     if obs.observed_at <= host.last_observed_at {
-        return HostFolded {
-            host,
-            changed: false,
-            new: false,
-        };
+        return HostFolded { host, changed: false, new: false };
     }
     host.last_observed_at = obs.observed_at;
     if obs.liveness == Liveness::Offline && host.liveness == Liveness::Online && has_open {
-        return HostFolded {
-            host,
-            changed: false,
-            new: false,
-        };
+        return HostFolded { host, changed: false, new: false };
     }
     let new = online_at.is_some() && host.last_online_at.is_none();
     let changed = host.liveness != obs.liveness;
@@ -67,11 +55,8 @@ pub fn fold(prev: Option<Host>, obs: &HostObservation, vantage: &Vantage, has_op
 
 /// What an observation of a port says about its host: something that accepts or refuses is up. Silence says nothing.
 pub fn evidence(obs: &Observation) -> Option<HostObservation> {
-    let up = obs.state == State::Open
-        || matches!(
-            obs.reason,
-            Reason::Rst | Reason::ConnectionRefused | Reason::IcmpPortUnreachable
-        );
+    let up =
+        obs.state == State::Open || matches!(obs.reason, Reason::Rst | Reason::ConnectionRefused | Reason::IcmpPortUnreachable);
     up.then_some(HostObservation {
         ip: obs.endpoint.ip,
         liveness: Liveness::Online,

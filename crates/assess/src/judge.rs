@@ -106,8 +106,7 @@ impl Judge<'_> {
                 Transition::Vanished { .. } => (EventKind::EndpointVanished, last_open, obs.observed_at),
             };
             let detail = json!({ "state": obs.state, "openings": d.port.as_ref().map_or(0, |p| p.openings) });
-            d.events
-                .push(self.event(kind, d, after, at, obs.observed_at, Some(obs.reason), detail, mint));
+            d.events.push(self.event(kind, d, after, at, obs.observed_at, Some(obs.reason), detail, mint));
         }
     }
 
@@ -173,8 +172,7 @@ impl Judge<'_> {
                     "to": { "kind": change.after.risk.kind, "severity": change.after.risk.severity, "entry": change.after.risk.entry },
                 });
                 let at = d.port.as_ref().map_or(self.now, |p| p.last_observed_at);
-                d.events
-                    .push(self.event(EventKind::RiskChanged, d, None, at, at, None, detail, mint));
+                d.events.push(self.event(EventKind::RiskChanged, d, None, at, at, None, detail, mint));
             }
             d.alert = alerts::raise(&change, d.told, self.policy, asset, AlertId(mint()), self.now);
             d.exposure = Some(change.after.clone());
@@ -194,33 +192,13 @@ impl Judge<'_> {
         obs: &HostObservation,
         mint: &mut dyn FnMut() -> Uuid,
     ) -> Event {
-        let kind = if host.liveness == Liveness::Online {
-            EventKind::HostOnline
-        } else {
-            EventKind::HostOffline
-        };
-        self.about_host(
-            kind,
-            host.ip,
-            last_observed_at,
-            obs.observed_at,
-            Some(obs.reason),
-            json!({}),
-            mint,
-        )
+        let kind = if host.liveness == Liveness::Online { EventKind::HostOnline } else { EventKind::HostOffline };
+        self.about_host(kind, host.ip, last_observed_at, obs.observed_at, Some(obs.reason), json!({}), mint)
     }
 
     /// The event of a host that began to answer on every port.
     pub fn pseudo_event(&self, ip: IpAddr, open_ports: u32, observed_at: Ts, mint: &mut dyn FnMut() -> Uuid) -> Event {
-        self.about_host(
-            EventKind::HostPseudoOpen,
-            ip,
-            None,
-            observed_at,
-            None,
-            json!({ "open_ports": open_ports }),
-            mint,
-        )
+        self.about_host(EventKind::HostPseudoOpen, ip, None, observed_at, None, json!({ "open_ports": open_ports }), mint)
     }
 
     #[allow(clippy::too_many_arguments)]
@@ -263,10 +241,6 @@ impl Judge<'_> {
         mint: &mut dyn FnMut() -> Uuid,
     ) -> Event {
         let endpoint = Some(d.endpoint);
-        Event {
-            endpoint,
-            happened_at,
-            ..self.about_host(kind, d.endpoint.ip, happened_after, observed_at, reason, detail, mint)
-        }
+        Event { endpoint, happened_at, ..self.about_host(kind, d.endpoint.ip, happened_after, observed_at, reason, detail, mint) }
     }
 }

@@ -52,11 +52,7 @@ mod tests {
             (vec![3, 1, 2], Some(2), Some(3)),
         ] {
             let s = spread(ms.iter().map(|&n| Duration::millis(n)));
-            assert_eq!(
-                (s.samples as usize, s.median, s.max),
-                (ms.len(), median.map(Duration), max.map(Duration)),
-                "{ms:?}"
-            );
+            assert_eq!((s.samples as usize, s.median, s.max), (ms.len(), median.map(Duration), max.map(Duration)), "{ms:?}");
         }
     }
 }

@@ -71,11 +71,7 @@ pub fn is_refusal(reason: Reason) -> bool {
 /// that bounds how long the endpoint may have been open. Observations that are not newer than the newest one known change
 /// nothing, so a repeated or reordered report changes nothing but timing (PR-6).
 pub fn fold(prev: Option<PortState>, obs: &Observation, vantage: &Vantage, last_covered: Option<Ts>, h: &Hysteresis) -> Folded {
-    let same = |state| Folded {
-        state,
-        transitions: vec![],
-        want: None,
-    };
+    let same = |state| Folded { state, transitions: vec![], want: None };
     match prev {
         Some(prev) if obs.observed_at <= prev.last_observed_at => same(Some(prev)),
         // Silence that may mean either is no evidence for anything.
@@ -137,11 +133,7 @@ fn seen_open(mut state: PortState, obs: &Observation, last_covered: Option<Ts>, 
     note(&mut state, obs, agrees);
     state.last_open_at = obs.observed_at;
     match state.phase {
-        Phase::Open => Folded {
-            state: Some(state),
-            transitions: vec![],
-            want: None,
-        },
+        Phase::Open => Folded { state: Some(state), transitions: vec![], want: None },
         // Whatever lies between, this is at least the second time that it was seen open.
         Phase::Pending => {
             let opens = if agrees { state.streak } else { 2 };
@@ -150,17 +142,9 @@ fn seen_open(mut state: PortState, obs: &Observation, last_covered: Option<Ts>, 
         Phase::Closed => {
             state.phase = Phase::Pending;
             state.first_open_at = obs.observed_at;
-            state.last_not_open_at = last_not_open
-                .max(last_covered.filter(|&at| at < obs.observed_at))
-                .or(state.closed_at);
+            state.last_not_open_at = last_not_open.max(last_covered.filter(|&at| at < obs.observed_at)).or(state.closed_at);
             // What answered before need not be what answers now.
-            (
-                state.identity,
-                state.service,
-                state.banner,
-                state.evidence,
-                state.identified_at,
-            ) = (None, None, None, None, None);
+            (state.identity, state.service, state.banner, state.evidence, state.identified_at) = (None, None, None, None, None);
             (state.panel, state.panel_at) = (None, None);
             confirm_or_ask(state, 1, vec![Transition::Pending], obs, h)
         }
@@ -176,25 +160,13 @@ fn confirm_or_ask(
     h: &Hysteresis,
 ) -> Folded {
     if opens < h.open_count {
-        return Folded {
-            state: Some(state),
-            transitions,
-            want: Some(FollowUp::Confirm),
-        };
+        return Folded { state: Some(state), transitions, want: Some(FollowUp::Confirm) };
     }
     state.phase = Phase::Open;
     state.opened_at = Some(obs.observed_at);
     state.openings += 1;
-    transitions.push(if state.openings == 1 {
-        Transition::Opened
-    } else {
-        Transition::Reopened
-    });
-    Folded {
-        state: Some(state),
-        transitions,
-        want: None,
-    }
+    transitions.push(if state.openings == 1 { Transition::Opened } else { Transition::Reopened });
+    Folded { state: Some(state), transitions, want: None }
 }
 
 fn seen_not_open(mut state: PortState, obs: &Observation, h: &Hysteresis) -> Folded {
@@ -202,58 +174,33 @@ fn seen_not_open(mut state: PortState, obs: &Observation, h: &Hysteresis) -> Fol
     let both_refused = is_refusal(obs.reason) && ((agrees && is_refusal(state.last_reason)) || h.refused_count <= 1);
     note(&mut state, obs, agrees);
     if state.phase == Phase::Closed {
-        return Folded {
-            state: Some(state),
-            transitions: vec![],
-            want: None,
-        };
+        return Folded { state: Some(state), transitions: vec![], want: None };
     }
     let span = obs.observed_at.since(state.streak_since);
     let refused = both_refused && state.streak >= h.refused_count && span >= h.refused_span;
     // A refusal is at least as good a ground as silence, so it counts among the silences too.
     let silent = state.streak >= h.silent_count && span >= h.silent_span;
     if !refused && !silent {
-        let want = Some(FollowUp::Recheck {
-            at: next_look(&state, obs, h),
-        });
-        return Folded {
-            state: Some(state),
-            transitions: vec![],
-            want,
-        };
+        let want = Some(FollowUp::Recheck { at: next_look(&state, obs, h) });
+        return Folded { state: Some(state), transitions: vec![], want };
     }
     let transition = match state.phase {
         Phase::Pending => Transition::Vanished { reason: obs.reason },
-        _ => Transition::Closed {
-            reason: obs.reason,
-            after: state.last_open_at,
-            by: state.streak_since,
-        },
+        _ => Transition::Closed { reason: obs.reason, after: state.last_open_at, by: state.streak_since },
     };
     if state.phase == Phase::Open {
         state.closed_at = Some(obs.observed_at);
     }
     state.phase = Phase::Closed;
-    Folded {
-        state: Some(state),
-        transitions: vec![transition],
-        want: None,
-    }
+    Folded { state: Some(state), transitions: vec![transition], want: None }
 }
 
 /// When to look again so that the looks that close are spread evenly over the least span, the last one at its end.
 fn next_look(state: &PortState, obs: &Observation, h: &Hysteresis) -> Ts {
-    let (count, span) = if is_refusal(obs.reason) {
-        (h.refused_count, h.refused_span)
-    } else {
-        (h.silent_count, h.silent_span)
-    };
+    let (count, span) = if is_refusal(obs.reason) { (h.refused_count, h.refused_span) } else { (h.silent_count, h.silent_span) };
     let steps = u64::from(count.saturating_sub(1).max(1));
     let done = u64::from(state.streak).min(steps);
-    state
-        .streak_since
-        .plus(Duration::millis(span.0 * done / steps))
-        .max(obs.observed_at.plus(LEAST_GAP))
+    state.streak_since.plus(Duration::millis(span.0 * done / steps)).max(obs.observed_at.plus(LEAST_GAP))
 }
 
 /// Writes down what answered. Returns whether that changed what we believe.
@@ -263,10 +210,7 @@ pub fn identify(state: &mut PortState, seen: &Identification) -> bool {
     if state.identified_at.is_some_and(|at| seen.observed_at <= at) {
         return false;
     }
-    let proof = matches!(
-        seen.identity,
-        Identity::Identified | Identity::ProtocolOnly | Identity::Unrecognised
-    );
+    let proof = matches!(seen.identity, Identity::Identified | Identity::ProtocolOnly | Identity::Unrecognised);
     if !proof && (state.service.is_some() || seen.identity == Identity::Unreachable) {
         return false;
     }
@@ -292,9 +236,5 @@ pub fn fetch(state: &mut PortState, seen: &PanelObservation) -> bool {
 
 /// Whether the endpoint is to be kept but not believed: its host answers on every port, and no bytes prove a service.
 pub fn is_pseudo(host_pseudo: bool, identity: Option<Identity>) -> bool {
-    host_pseudo
-        && !matches!(
-            identity,
-            Some(Identity::Identified | Identity::ProtocolOnly | Identity::Unrecognised)
-        )
+    host_pseudo && !matches!(identity, Some(Identity::Identified | Identity::ProtocolOnly | Identity::Unrecognised))
 }

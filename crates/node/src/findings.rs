@@ -28,15 +28,7 @@ impl From<Found> for Finding {
         match found {
             Found::Endpoint(observation) => Finding::Endpoint(observation),
             Found::Host(host) => Finding::Host(host),
-            Found::PseudoOpen {
-                ip,
-                open_ports,
-                observed_at,
-            } => Finding::Pseudo(PseudoOpenHost {
-                ip,
-                open_ports,
-                observed_at,
-            }),
+            Found::PseudoOpen { ip, open_ports, observed_at } => Finding::Pseudo(PseudoOpenHost { ip, open_ports, observed_at }),
         }
     }
 }

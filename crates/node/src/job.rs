@@ -48,13 +48,7 @@ pub(crate) async fn run(context: Arc<JobContext>, offer: JobOffer, cancel: Cance
         stop.clone(),
     ));
     // A task of its own, so that a panic in a prober is an error of this job and nothing more.
-    let worker = tokio::spawn(work::perform(
-        Arc::clone(&context),
-        offer,
-        sender,
-        Arc::clone(&progress),
-        stop.clone(),
-    ));
+    let worker = tokio::spawn(work::perform(Arc::clone(&context), offer, sender, Arc::clone(&progress), stop.clone()));
     let rest = reporter.stream(&mut receiver).await;
     let outcome = match worker.await {
         Ok(outcome) => outcome,

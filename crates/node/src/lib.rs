@@ -46,13 +46,7 @@ impl NodeConfig {
     /// A node with the usual measures: twenty-four slots leave room for urgent work beside two long jobs of each of the nine
     /// tasks (they share one pace), and 1.5 s is longer than any round trip on earth but a geostationary one.
     pub fn new(name: NodeName, vantage: Vantage) -> Self {
-        NodeConfig {
-            name,
-            vantage,
-            slots: 24,
-            method: Method::Auto,
-            timeout: Duration::from_millis(1_500),
-        }
+        NodeConfig { name, vantage, slots: 24, method: Method::Auto, timeout: Duration::from_millis(1_500) }
     }
 }
 
@@ -71,15 +65,10 @@ impl Node {
     /// ended, so that the server gives the rest to somebody else.
     pub async fn run(transport: Arc<dyn Dispatch>, config: NodeConfig, cancel: CancellationToken) {
         // Later starts have larger numbers, so the server knows which leases are void.
-        let incarnation = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |d| d.as_micros() as u64);
+        let incarnation = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_micros() as u64);
         let pacer = Arc::new(Pacer::new(Pace::default(), Vec::new()));
-        let context = Arc::new(JobContext {
-            transport: Arc::clone(&transport),
-            pacer: Arc::clone(&pacer),
-            config: config.clone(),
-        });
+        let context =
+            Arc::new(JobContext { transport: Arc::clone(&transport), pacer: Arc::clone(&pacer), config: config.clone() });
         let mut jobs = JoinSet::new();
         let mut outage = Outage::default();
         tracing::info!(node = %config.name, vantage = %config.vantage, slots = config.slots, "node is up");
@@ -129,16 +118,9 @@ impl Node {
 
 /// Takes over the caps that the server gave with its answer.
 fn set_pace(pacer: &Pacer, pace: NodePace) {
-    let caps = pace.ranges.into_iter().map(|r| RangeCap {
-        range: r.range,
-        rate_pps: r.rate_pps,
-        per_target_pps: r.per_target_pps,
-    });
-    let node = Pace {
-        node_pps: pace.node_pps,
-        per_network_pps: pace.per_network_pps,
-        per_target_pps: pace.per_target_pps,
-    };
+    let caps =
+        pace.ranges.into_iter().map(|r| RangeCap { range: r.range, rate_pps: r.rate_pps, per_target_pps: r.per_target_pps });
+    let node = Pace { node_pps: pace.node_pps, per_network_pps: pace.per_network_pps, per_target_pps: pace.per_target_pps };
     pacer.update(node, caps.collect());
 }
 

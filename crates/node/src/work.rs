@@ -45,37 +45,17 @@ pub(crate) async fn perform(
     let method = context.config.method;
     let timeout = context.config.timeout;
     let pace = Arc::clone(&context.pacer);
-    let JobOffer {
-        work,
-        scope,
-        rate_pps,
-        retries,
-        seed,
-        ..
-    } = offer;
+    let JobOffer { work, scope, rate_pps, retries, seed, .. } = offer;
     match work {
         Work::Liveness { targets } => {
             let targets = scope.restrict(&targets);
-            let ping = Ping {
-                targets,
-                scope,
-                method,
-                pace,
-                rate_pps,
-                retries,
-                timeout,
-                seed,
-            };
+            let ping = Ping { targets, scope, method, pace, rate_pps, retries, timeout, seed };
             let (found, pump) = pump(out);
             let summary = scan::liveness(ping, found, progress, stop).await;
             pump.await.ok();
             scanned(summary, |_| None)
         }
-        Work::Sweep {
-            targets,
-            ports,
-            known_open,
-        } => {
+        Work::Sweep { targets, ports, known_open } => {
             let targets = scope.restrict(&targets);
             let sweep = Sweep {
                 targets: targets.clone(),
@@ -98,16 +78,7 @@ pub(crate) async fn perform(
         }
         Work::Recheck { endpoints } => {
             let endpoints = admitted(&scope, &endpoints).into_iter().map(|e| e.get()).collect();
-            let recheck = Recheck {
-                endpoints,
-                scope,
-                method,
-                pace,
-                rate_pps,
-                retries,
-                timeout,
-                seed,
-            };
+            let recheck = Recheck { endpoints, scope, method, pace, rate_pps, retries, timeout, seed };
             let (found, pump) = pump(out);
             let summary = scan::probe_endpoints(recheck, found, progress, stop).await;
             pump.await.ok();
@@ -131,20 +102,15 @@ pub(crate) async fn perform(
                 }
             };
             tokio::join!(talk, forward);
-            if stop.is_cancelled() {
-                Outcome::Stopped
-            } else {
-                Outcome::Done(None)
-            }
+            if stop.is_cancelled() { Outcome::Stopped } else { Outcome::Done(None) }
         }
         Work::Panels { endpoints } => {
             let endpoints = admitted(&scope, &endpoints);
             progress.probes_total.store(endpoints.len() as u64, Ordering::Relaxed);
             let permit = JobPermit::new(pace, Arc::clone(&progress), rate_pps);
             let budget = Budget::default();
-            let mut pages = futures::stream::iter(endpoints)
-                .map(|e| services::fetch_panel(e, &budget, &permit))
-                .buffer_unordered(TALKS.0);
+            let mut pages =
+                futures::stream::iter(endpoints).map(|e| services::fetch_panel(e, &budget, &permit)).buffer_unordered(TALKS.0);
             loop {
                 let page = tokio::select! {
                     () = stop.cancelled() => return Outcome::Stopped,
@@ -162,11 +128,7 @@ pub(crate) async fn perform(
 
 /// The TCP endpoints that the scope admits.
 fn admitted(scope: &Scope, endpoints: &[Endpoint]) -> Vec<InScope<Endpoint>> {
-    endpoints
-        .iter()
-        .filter(|e| e.proto == Proto::Tcp)
-        .filter_map(|e| scope.admit(*e))
-        .collect()
+    endpoints.iter().filter(|e| e.proto == Proto::Tcp).filter_map(|e| scope.admit(*e)).collect()
 }
 
 /// A channel that `scan` sends into, carried on as findings.
@@ -197,19 +159,9 @@ fn scanned(summary: Result<Summary, ScanError>, covered: impl FnOnce(&Summary) -
 /// The ground that a sweep covered. None when answers may have been missed: a coverage is a promise.
 fn coverage(context: &JobContext, targets: Vec<IpRange>, ports: PortSet, started_at: Ts, summary: &Summary) -> Option<Coverage> {
     if summary.drops > 0 {
-        tracing::warn!(
-            drops = summary.drops,
-            "answers may have been missed; the sweep does not count as coverage"
-        );
+        tracing::warn!(drops = summary.drops, "answers may have been missed; the sweep does not count as coverage");
         return None;
     }
     let (vantage, node) = (context.config.vantage.clone(), context.config.name.clone());
-    (!targets.is_empty()).then(|| Coverage {
-        vantage,
-        node,
-        targets,
-        ports,
-        started_at,
-        finished_at: now(),
-    })
+    (!targets.is_empty()).then(|| Coverage { vantage, node, targets, ports, started_at, finished_at: now() })
 }

@@ -13,11 +13,7 @@ const MINUTE_MS: i64 = 60_000;
 pub fn window_until(window: &Window, now: Ts) -> Option<Ts> {
     match window {
         Window::Once { from, until } => (*from <= now && now < *until).then_some(*until),
-        Window::Weekly {
-            days,
-            start_minute,
-            end_minute,
-        } => {
+        Window::Weekly { days, start_minute, end_minute } => {
             let today = now.0.div_euclid(DAY_MS);
             let (start, mut end) = (i64::from(*start_minute), i64::from(*end_minute));
             if end <= start {
@@ -36,11 +32,7 @@ pub fn window_until(window: &Window, now: Ts) -> Option<Ts> {
 
 /// The ranges that must not be probed at `now`.
 pub fn silent_ranges(blackouts: &[Blackout], now: Ts) -> Vec<IpRange> {
-    blackouts
-        .iter()
-        .filter(|b| window_until(&b.window, now).is_some())
-        .map(|b| b.range)
-        .collect()
+    blackouts.iter().filter(|b| window_until(&b.window, now).is_some()).map(|b| b.range).collect()
 }
 
 /// When something of `targets` may be probed again, if nothing of it may be probed at `now`; `None` when something may.
@@ -87,21 +79,9 @@ mod tests {
     #[test]
     fn weekly_windows_hold_on_their_days_and_past_midnight() {
         // 2026-11-21 is a Saturday (6).
-        let office = Window::Weekly {
-            days: vec![1, 2, 3, 4, 5],
-            start_minute: 9 * 60,
-            end_minute: 17 * 60,
-        };
-        let night = Window::Weekly {
-            days: vec![6],
-            start_minute: 22 * 60,
-            end_minute: 6 * 60,
-        };
-        let all_day = Window::Weekly {
-            days: vec![6],
-            start_minute: 0,
-            end_minute: 0,
-        };
+        let office = Window::Weekly { days: vec![1, 2, 3, 4, 5], start_minute: 9 * 60, end_minute: 17 * 60 };
+        let night = Window::Weekly { days: vec![6], start_minute: 22 * 60, end_minute: 6 * 60 };
+        let all_day = Window::Weekly { days: vec![6], start_minute: 0, end_minute: 0 };
         for (window, now, until) in [
             (&office, "2026-11-20T09:00:00Z", Some("2026-11-20T17:00:00Z")),
             (&office, "2026-11-20T17:00:00Z", None),
@@ -119,56 +99,21 @@ mod tests {
 
     #[test]
     fn a_job_waits_only_when_all_of_it_is_silent() {
-        let hour = |range: &str| {
-            blackout(
-                range,
-                Window::Once {
-                    from: Ts(0),
-                    until: Ts(3_600_000),
-                },
-            )
-        };
+        let hour = |range: &str| blackout(range, Window::Once { from: Ts(0), until: Ts(3_600_000) });
         let r = |s: &str| vec![s.parse::<IpRange>().unwrap()];
         let whole = [hour("10.0.0.0/24")];
         assert_eq!(silent_until(&whole, &r("10.0.0.7"), Ts(1)), Some(Ts(3_600_000)));
-        assert_eq!(
-            silent_until(&whole, &r("10.0.0.0/23"), Ts(1)),
-            None,
-            "half of it may be probed"
-        );
+        assert_eq!(silent_until(&whole, &r("10.0.0.0/23"), Ts(1)), None, "half of it may be probed");
         assert_eq!(silent_until(&whole, &r("10.0.0.7"), Ts(3_600_000)), None);
         assert_eq!(silent_until(&whole, &[], Ts(1)), None);
-        let halves = [
-            hour("10.0.0.0/25"),
-            blackout(
-                "10.0.0.128/25",
-                Window::Once {
-                    from: Ts(0),
-                    until: Ts(60_000),
-                },
-            ),
-        ];
-        assert_eq!(
-            silent_until(&halves, &r("10.0.0.0/24"), Ts(1)),
-            Some(Ts(60_000)),
-            "the first half to be free is enough"
-        );
+        let halves = [hour("10.0.0.0/25"), blackout("10.0.0.128/25", Window::Once { from: Ts(0), until: Ts(60_000) })];
+        assert_eq!(silent_until(&halves, &r("10.0.0.0/24"), Ts(1)), Some(Ts(60_000)), "the first half to be free is enough");
     }
 
     #[test]
     fn windows_without_a_gap_are_one() {
-        let always = [blackout(
-            "10.0.0.0/8",
-            Window::Weekly {
-                days: (1..=7).collect(),
-                start_minute: 0,
-                end_minute: 0,
-            },
-        )];
+        let always = [blackout("10.0.0.0/8", Window::Weekly { days: (1..=7).collect(), start_minute: 0, end_minute: 0 })];
         let now = ts("2026-11-21T08:00:00Z");
-        assert_eq!(
-            silent_until(&always, &["10.1.1.1".parse().unwrap()], now),
-            Some(now.plus(Duration::days(8)))
-        );
+        assert_eq!(silent_until(&always, &["10.1.1.1".parse().unwrap()], now), Some(now.plus(Duration::days(8))));
     }
 }

@@ -47,9 +47,5 @@ pub fn budget(tasks: &[Task], snapshot: &Snapshot, pace: &Pace) -> Result<Budget
         shares.push((task.name.clone(), per_day));
     }
     shares.sort_by(|a, b| b.1.total_cmp(&a.1));
-    Ok(Budget {
-        needed: shares.iter().map(|s| s.1).sum(),
-        available: f64::from(pace.node_pps) * DAY_S,
-        shares,
-    })
+    Ok(Budget { needed: shares.iter().map(|s| s.1).sum(), available: f64::from(pace.node_pps) * DAY_S, shares })
 }

@@ -86,15 +86,11 @@ pub fn expand(task: &Task, snapshot: &Snapshot) -> Expansion {
         return out;
     }
     let label = task.kind.consumes();
-    if label != Label::IpAssets
-        && !in_ranges(&ranges, snapshot.online)
-            .chain(in_ranges(&ranges, snapshot.offline))
-            .any(|_| true)
+    if label != Label::IpAssets && !in_ranges(&ranges, snapshot.online).chain(in_ranges(&ranges, snapshot.offline)).any(|_| true)
     {
         out.waits_for = Some(label);
-        out.notes.push(format!(
-            "waits for {label}: no address of the target has been looked at yet, a liveness pass comes first"
-        ));
+        out.notes
+            .push(format!("waits for {label}: no address of the target has been looked at yet, a liveness pass comes first"));
         return out;
     }
     let works = match label {
@@ -103,27 +99,18 @@ pub fn expand(task: &Task, snapshot: &Snapshot) -> Expansion {
             address_work(task, &addresses, snapshot, &mut out.notes)
         }
         Label::IpOnline => address_work(task, &coalesce(in_ranges(&ranges, snapshot.online)), snapshot, &mut out.notes),
-        Label::IpOffline => address_work(
-            task,
-            &coalesce(in_ranges(&ranges, snapshot.offline)),
-            snapshot,
-            &mut out.notes,
-        ),
+        Label::IpOffline => address_work(task, &coalesce(in_ranges(&ranges, snapshot.offline)), snapshot, &mut out.notes),
         Label::PortOpen | Label::PortDown => {
             let mut endpoints: Vec<_> = snapshot.open.iter().copied().filter(|e| holds(&ranges, e.ip)).collect();
             endpoints.sort_unstable();
             endpoints.dedup();
-            endpoints
-                .chunks(ENDPOINTS)
-                .map(|chunk| endpoint_work(task.kind, chunk.to_vec()))
-                .collect()
+            endpoints.chunks(ENDPOINTS).map(|chunk| endpoint_work(task.kind, chunk.to_vec())).collect()
         }
     };
     out.jobs = works.into_iter().map(|work| job(task, work, snapshot)).collect();
     let put_off = out.jobs.iter().filter(|job| job.not_before > snapshot.now).count();
     if put_off > 0 {
-        out.notes
-            .push(format!("{put_off} of {} jobs wait for the end of a blackout", out.jobs.len()));
+        out.notes.push(format!("{put_off} of {} jobs wait for the end of a blackout", out.jobs.len()));
     }
     out
 }
@@ -149,11 +136,7 @@ pub fn sweeps(addresses: &[IpRange], ports: &model::PortSet, open: &[Endpoint], 
         return Vec::new();
     }
     let per_job = (limit / ports.len() as u64).max(1);
-    let mut known: Vec<_> = open
-        .iter()
-        .copied()
-        .filter(|e| e.proto == Proto::Tcp && ports.contains(e.port))
-        .collect();
+    let mut known: Vec<_> = open.iter().copied().filter(|e| e.proto == Proto::Tcp && ports.contains(e.port)).collect();
     known.sort_unstable();
     known.dedup();
     let within = |targets: &[IpRange]| -> Vec<Endpoint> {
@@ -166,11 +149,7 @@ pub fn sweeps(addresses: &[IpRange], ports: &model::PortSet, open: &[Endpoint], 
     };
     batches(addresses, per_job)
         .into_iter()
-        .map(|targets| Work::Sweep {
-            known_open: within(&targets),
-            targets,
-            ports: ports.clone(),
-        })
+        .map(|targets| Work::Sweep { known_open: within(&targets), targets, ports: ports.clone() })
         .collect()
 }
 
@@ -178,12 +157,9 @@ fn target_ranges(target: &TaskTarget, snapshot: &Snapshot) -> Vec<IpRange> {
     let wanted: Vec<IpRange> = match target {
         TaskTarget::AllAssets => snapshot.assets.iter().map(|a| a.range).collect(),
         TaskTarget::Ranges { ranges } => ranges.clone(),
-        TaskTarget::Tags { tags } => snapshot
-            .assets
-            .iter()
-            .filter(|a| a.tags.iter().any(|t| tags.contains(t)))
-            .map(|a| a.range)
-            .collect(),
+        TaskTarget::Tags { tags } => {
+            snapshot.assets.iter().filter(|a| a.tags.iter().any(|t| tags.contains(t))).map(|a| a.range).collect()
+        }
     };
     snapshot.scope.restrict(&wanted)
 }
@@ -205,9 +181,7 @@ fn enumerable(ranges: &[IpRange], snapshot: &Snapshot, notes: &mut Vec<String>) 
     if large.is_empty() {
         return small;
     }
-    let mut known: Vec<IpAddr> = in_ranges(&large, snapshot.online)
-        .chain(in_ranges(&large, snapshot.offline))
-        .collect();
+    let mut known: Vec<IpAddr> = in_ranges(&large, snapshot.online).chain(in_ranges(&large, snapshot.offline)).collect();
     known.extend(snapshot.open.iter().map(|e| e.ip).filter(|&ip| holds(&large, ip)));
     known.sort_unstable();
     known.dedup();
@@ -227,10 +201,7 @@ fn enumerable(ranges: &[IpRange], snapshot: &Snapshot, notes: &mut Vec<String>) 
 fn address_work(task: &Task, addresses: &[IpRange], snapshot: &Snapshot, notes: &mut Vec<String>) -> Vec<Work> {
     if task.kind == TaskKind::Liveness {
         let limit = grown(LIVENESS_ADDRESSES, count(addresses), 1, notes);
-        return batches(addresses, limit)
-            .into_iter()
-            .map(|targets| Work::Liveness { targets })
-            .collect();
+        return batches(addresses, limit).into_iter().map(|targets| Work::Liveness { targets }).collect();
     }
     let Some(choice) = task.ports.clone().or_else(|| task.kind.default_ports()) else {
         return Vec::new();
@@ -250,20 +221,11 @@ fn endpoint_work(kind: TaskKind, endpoints: Vec<Endpoint>) -> Work {
 
 fn job(task: &Task, work: Work, snapshot: &Snapshot) -> JobPlan {
     let not_before = silent_until(snapshot.blackouts, &targets_of(&work), snapshot.now).unwrap_or(snapshot.now);
-    JobPlan {
-        work,
-        priority: task.kind.priority(),
-        rate_pps: task.rate_pps,
-        retries: task.retries,
-        not_before,
-    }
+    JobPlan { work, priority: task.kind.priority(), rate_pps: task.rate_pps, retries: task.retries, not_before }
 }
 
 fn count(ranges: &[IpRange]) -> u64 {
-    ranges
-        .iter()
-        .map(|r| u64::try_from(r.len()).unwrap_or(u64::MAX))
-        .fold(0, u64::saturating_add)
+    ranges.iter().map(|r| u64::try_from(r.len()).unwrap_or(u64::MAX)).fold(0, u64::saturating_add)
 }
 
 /// The probes of a job: the usual number, or more when the run would have too many jobs.
@@ -273,9 +235,7 @@ fn grown(usual: u64, addresses: u64, per_address: u64, notes: &mut Vec<String>) 
     if addresses.div_ceil(usual_addresses) <= MAX_JOBS {
         return usual;
     }
-    notes.push(format!(
-        "{addresses} addresses in at most {MAX_JOBS} jobs: the jobs of this run are larger than usual"
-    ));
+    notes.push(format!("{addresses} addresses in at most {MAX_JOBS} jobs: the jobs of this run are larger than usual"));
     addresses.div_ceil(MAX_JOBS).saturating_mul(per_address)
 }
 

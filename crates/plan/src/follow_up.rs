@@ -41,18 +41,7 @@ pub fn first_look(hosts: &[IpAddr], open: &[Endpoint], catalog: &Catalog, now: T
     .into_iter()
     .flat_map(|(kind, ports, priority)| {
         let works = sweeps(&hosts, &ports.resolve(catalog), open, SWEEP_PROBES);
-        works.into_iter().map(move |work| {
-            (
-                kind,
-                JobPlan {
-                    work,
-                    priority,
-                    rate_pps: None,
-                    retries: 1,
-                    not_before: now,
-                },
-            )
-        })
+        works.into_iter().map(move |work| (kind, JobPlan { work, priority, rate_pps: None, retries: 1, not_before: now }))
     })
     .collect()
 }
@@ -60,13 +49,7 @@ pub fn first_look(hosts: &[IpAddr], open: &[Endpoint], catalog: &Catalog, now: T
 fn in_chunks(endpoints: &[Endpoint], priority: u8, not_before: Ts, work: impl Fn(Vec<Endpoint>) -> Work) -> Vec<JobPlan> {
     endpoints
         .chunks(ENDPOINTS)
-        .map(|chunk| JobPlan {
-            work: work(chunk.to_vec()),
-            priority,
-            rate_pps: None,
-            retries: 1,
-            not_before,
-        })
+        .map(|chunk| JobPlan { work: work(chunk.to_vec()), priority, rate_pps: None, retries: 1, not_before })
         .collect()
 }
 

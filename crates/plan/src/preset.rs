@@ -47,92 +47,26 @@ impl Preset {
     /// Its templates.
     pub fn templates(self) -> Vec<Template> {
         use PortChoice::{All, Common, HighRisk};
-        let of = |kind, name, ports, every, first_after| Template {
-            kind,
-            name,
-            ports,
-            every,
-            first_after,
-        };
+        let of = |kind, name, ports, every, first_after| Template { kind, name, ports, every, first_after };
         let (now, minutes, hours, days) = (Duration(0), Duration::minutes, Duration::hours, Duration::days);
         match self {
             Preset::Standard => vec![
                 of(TaskKind::Liveness, "Liveness of all assets", None, hours(2), now),
-                of(
-                    TaskKind::HighRiskOnline,
-                    "High-risk ports of live hosts",
-                    Some(HighRisk),
-                    minutes(10),
-                    now,
-                ),
-                of(
-                    TaskKind::FullOnline,
-                    "All ports of live hosts",
-                    Some(All),
-                    days(1),
-                    minutes(2),
-                ),
+                of(TaskKind::HighRiskOnline, "High-risk ports of live hosts", Some(HighRisk), minutes(10), now),
+                of(TaskKind::FullOnline, "All ports of live hosts", Some(All), days(1), minutes(2)),
                 of(TaskKind::Panels, "Admin back ends on open ports", None, hours(2), minutes(3)),
-                of(
-                    TaskKind::OpenRecheck,
-                    "Re-check of known-open ports",
-                    None,
-                    minutes(30),
-                    minutes(5),
-                ),
-                of(
-                    TaskKind::ServiceIdentification,
-                    "Services on open ports",
-                    None,
-                    hours(2),
-                    minutes(10),
-                ),
-                of(
-                    TaskKind::HighRiskOffline,
-                    "High-risk ports of dead-looking addresses",
-                    Some(HighRisk),
-                    days(7),
-                    minutes(15),
-                ),
-                of(
-                    TaskKind::FullOffline,
-                    "All ports of dead-looking addresses",
-                    Some(All),
-                    days(7),
-                    minutes(30),
-                ),
+                of(TaskKind::OpenRecheck, "Re-check of known-open ports", None, minutes(30), minutes(5)),
+                of(TaskKind::ServiceIdentification, "Services on open ports", None, hours(2), minutes(10)),
+                of(TaskKind::HighRiskOffline, "High-risk ports of dead-looking addresses", Some(HighRisk), days(7), minutes(15)),
+                of(TaskKind::FullOffline, "All ports of dead-looking addresses", Some(All), days(7), minutes(30)),
                 of(TaskKind::FullAll, "All ports of all assets", Some(All), days(7), hours(1)),
             ],
             Preset::DailyWeekly => vec![
                 of(TaskKind::Liveness, "Liveness of all assets", None, hours(2), now),
-                of(
-                    TaskKind::FullOnline,
-                    "Common ports of live hosts, daily",
-                    Some(Common),
-                    days(1),
-                    now,
-                ),
-                of(
-                    TaskKind::OpenRecheck,
-                    "Re-check of known-open ports",
-                    None,
-                    minutes(30),
-                    minutes(5),
-                ),
-                of(
-                    TaskKind::ServiceIdentification,
-                    "Services on open ports",
-                    None,
-                    hours(2),
-                    minutes(10),
-                ),
-                of(
-                    TaskKind::FullAll,
-                    "All ports of all assets, weekly",
-                    Some(All),
-                    days(7),
-                    hours(1),
-                ),
+                of(TaskKind::FullOnline, "Common ports of live hosts, daily", Some(Common), days(1), now),
+                of(TaskKind::OpenRecheck, "Re-check of known-open ports", None, minutes(30), minutes(5)),
+                of(TaskKind::ServiceIdentification, "Services on open ports", None, hours(2), minutes(10)),
+                of(TaskKind::FullAll, "All ports of all assets, weekly", Some(All), days(7), hours(1)),
             ],
         }
     }
@@ -163,11 +97,7 @@ impl std::str::FromStr for Preset {
     type Err = String;
     fn from_str(s: &str) -> Result<Self, String> {
         let names = || Preset::ALL.iter().map(|p| p.as_str()).collect::<Vec<_>>().join(", ");
-        Preset::ALL
-            .iter()
-            .copied()
-            .find(|p| p.as_str() == s)
-            .ok_or_else(|| format!("`{s}` is not a preset: one of {}", names()))
+        Preset::ALL.iter().copied().find(|p| p.as_str() == s).ok_or_else(|| format!("`{s}` is not a preset: one of {}", names()))
     }
 }
 
@@ -208,15 +138,7 @@ mod tests {
             });
             for t in &tasks {
                 assert_eq!(
-                    validate(
-                        t.kind,
-                        &t.name,
-                        &t.target,
-                        t.ports.as_ref(),
-                        &t.trigger,
-                        t.rate_pps,
-                        t.retries
-                    ),
+                    validate(t.kind, &t.name, &t.target, t.ports.as_ref(), &t.trigger, t.rate_pps, t.retries),
                     [],
                     "{}",
                     t.name
@@ -224,9 +146,7 @@ mod tests {
                 assert!(t.next_due_at >= Some(Ts(1_000)));
             }
             assert!(
-                tasks
-                    .iter()
-                    .any(|t| t.kind == TaskKind::Liveness && t.next_due_at == Some(Ts(1_000))),
+                tasks.iter().any(|t| t.kind == TaskKind::Liveness && t.next_due_at == Some(Ts(1_000))),
                 "liveness comes first"
             );
         }

@@ -30,17 +30,11 @@ pub enum ScheduleError {
 
 /// Reads a cron expression, or says what is wrong with it.
 fn parse(expression: &str) -> Result<Cron, ScheduleError> {
-    let bad = |why: String| ScheduleError::BadCron {
-        expression: expression.to_owned(),
-        why,
-    };
+    let bad = |why: String| ScheduleError::BadCron { expression: expression.to_owned(), why };
     // Nicknames (`@daily`) and six or seven fields are refused: one way to write a thing keeps what is stored comparable.
     let fields = expression.split_whitespace().count();
     if fields != 5 {
-        return Err(bad(format!(
-            "it has {fields} field{}, not 5",
-            if fields == 1 { "" } else { "s" }
-        )));
+        return Err(bad(format!("it has {fields} field{}, not 5", if fields == 1 { "" } else { "s" })));
     }
     CronParser::builder()
         .seconds(Seconds::Disallowed)
@@ -53,12 +47,8 @@ fn parse(expression: &str) -> Result<Cron, ScheduleError> {
 /// The first instant strictly after `after` that satisfies the expression.
 fn next_cron(expression: &str, after: Ts) -> Result<Ts, ScheduleError> {
     let cron = parse(expression)?;
-    let never = || ScheduleError::Never {
-        expression: expression.to_owned(),
-    };
-    let start = jiff::Timestamp::from_millisecond(after.0)
-        .map_err(|_| never())?
-        .to_zoned(jiff::tz::TimeZone::UTC);
+    let never = || ScheduleError::Never { expression: expression.to_owned() };
+    let start = jiff::Timestamp::from_millisecond(after.0).map_err(|_| never())?.to_zoned(jiff::tz::TimeZone::UTC);
     let next = cron.find_next_occurrence(&start, false).map_err(|_| never())?;
     Ok(Ts(next.timestamp().as_millisecond()))
 }
@@ -84,9 +74,7 @@ pub fn first_due(trigger: &Trigger, now: Ts) -> Result<Option<Ts>, ScheduleError
 
 /// Since when the task has been due; `None` when it is not due at `now`, paused or finished.
 pub fn due(task: &Task, now: Ts) -> Option<Ts> {
-    (task.state == TaskState::Active)
-        .then_some(task.next_due_at?)
-        .filter(|&at| at <= now)
+    (task.state == TaskState::Active).then_some(task.next_due_at?).filter(|&at| at <= now)
 }
 
 /// How often the trigger fires a day; 0 for one-off work. A cron expression is counted over the week after `now`.
@@ -122,9 +110,7 @@ mod tests {
     }
 
     fn cron(expression: &str) -> Trigger {
-        Trigger::Cron {
-            expression: expression.into(),
-        }
+        Trigger::Cron { expression: expression.into() }
     }
 
     #[test]
@@ -153,31 +139,20 @@ mod tests {
             ("", "0 fields"),
         ] {
             let err = first_due(&cron(expression), Ts(0)).unwrap_err().to_string();
-            assert!(
-                err.contains(&format!("`{expression}`")) && err.contains(word) && err.contains("hint:"),
-                "{err}"
-            );
+            assert!(err.contains(&format!("`{expression}`")) && err.contains(word) && err.contains("hint:"), "{err}");
         }
-        assert!(matches!(
-            first_due(&cron("0 0 30 2 *"), Ts(0)),
-            Err(ScheduleError::Never { .. })
-        ));
+        assert!(matches!(first_due(&cron("0 0 30 2 *"), Ts(0)), Err(ScheduleError::Never { .. })));
     }
 
     #[test]
     fn an_interval_counts_from_the_last_firing_and_missed_ones_are_made_up_once() {
-        let every = Trigger::Interval {
-            every: Duration::minutes(10),
-        };
+        let every = Trigger::Interval { every: Duration::minutes(10) };
         assert_eq!(next_due(&every, None, Ts(5)).unwrap(), Some(Ts(5)));
         assert_eq!(next_due(&every, Some(Ts(5)), Ts(9)).unwrap(), Some(Ts(600_005)));
         // A day of downtime: due in the past, fired once, then in step again.
         let now = Ts(86_400_000);
         assert!(next_due(&every, Some(Ts(0)), now).unwrap().unwrap() < now);
-        assert_eq!(
-            next_due(&every, Some(now), now).unwrap(),
-            Some(now.plus(Duration::minutes(10)))
-        );
+        assert_eq!(next_due(&every, Some(now), now).unwrap(), Some(now.plus(Duration::minutes(10))));
     }
 
     #[test]
@@ -190,12 +165,7 @@ mod tests {
     fn firings_are_counted_per_day() {
         let now = ts("2026-11-21T08:00:00Z");
         for (trigger, expected) in [
-            (
-                Trigger::Interval {
-                    every: Duration::minutes(10),
-                },
-                144.0,
-            ),
+            (Trigger::Interval { every: Duration::minutes(10) }, 144.0),
             (cron("0 3 * * *"), 1.0),
             (cron("0 3 * * 0"), 1.0 / 7.0),
             (Trigger::Once, 0.0),

@@ -102,14 +102,7 @@ mod tests {
             (Active, Some(0), Some(minute), Some(Running), 10, TaskStatus::Running),
             (Active, Some(0), Some(minute), Some(Running), minute, TaskStatus::Overdue),
             (Active, Some(0), Some(minute), Some(Succeeded), minute + 5, TaskStatus::Ok),
-            (
-                Active,
-                Some(0),
-                Some(minute),
-                Some(Succeeded),
-                3 * minute,
-                TaskStatus::Overdue,
-            ),
+            (Active, Some(0), Some(minute), Some(Succeeded), 3 * minute, TaskStatus::Overdue),
             (Active, Some(0), Some(minute), Some(Failed), 10, TaskStatus::Failing),
             (Active, Some(0), Some(minute), Some(Cancelled), 10, TaskStatus::Ok),
             (Paused, Some(0), Some(minute), Some(Succeeded), 9 * minute, TaskStatus::Paused),
@@ -133,11 +126,7 @@ mod tests {
                 last_run: None,
             };
             let last = last.map(run);
-            assert_eq!(
-                status(&task, last.as_ref(), Ts(now)),
-                expected,
-                "{state} {fired:?} {due:?} {last:?} at {now}"
-            );
+            assert_eq!(status(&task, last.as_ref(), Ts(now)), expected, "{state} {fired:?} {due:?} {last:?} at {now}");
         }
     }
 }

@@ -58,19 +58,13 @@ pub fn validate(
         _ => {}
     }
     match (kind.default_ports().is_some(), ports) {
-        (true, None) => problem(
-            "ports",
-            "required",
-            format!("a {kind} task sweeps, so it needs ports: high-risk, common, all or a list"),
-        ),
+        (true, None) => {
+            problem("ports", "required", format!("a {kind} task sweeps, so it needs ports: high-risk, common, all or a list"))
+        }
         (true, Some(PortChoice::List(list))) if list.is_empty() => {
             problem("ports", "required", "the list of ports is empty".into())
         }
-        (false, Some(_)) => problem(
-            "ports",
-            "not-applicable",
-            format!("a {kind} task does not sweep, so it takes no ports"),
-        ),
+        (false, Some(_)) => problem("ports", "not-applicable", format!("a {kind} task does not sweep, so it takes no ports")),
         _ => {}
     }
     match trigger {
@@ -82,11 +76,7 @@ pub fn validate(
             );
         }
         Trigger::Interval { every } if *every > MAX_INTERVAL => {
-            problem(
-                "trigger",
-                "too-long",
-                format!("an interval of {} ms is too long: at most {} ms", every.0, MAX_INTERVAL.0),
-            );
+            problem("trigger", "too-long", format!("an interval of {} ms is too long: at most {} ms", every.0, MAX_INTERVAL.0));
         }
         // Any instant shows whether the expression can be read and ever fires.
         Trigger::Cron { .. } => {
@@ -97,18 +87,10 @@ pub fn validate(
         _ => {}
     }
     if rate_pps == Some(0) {
-        problem(
-            "rate_pps",
-            "too-small",
-            "a rate is at least 1 probe per second; leave it out for the global pace".into(),
-        );
+        problem("rate_pps", "too-small", "a rate is at least 1 probe per second; leave it out for the global pace".into());
     }
     if retries > MAX_RETRIES {
-        problem(
-            "retries",
-            "too-large",
-            format!("{retries} repetitions are too many: at most {MAX_RETRIES}"),
-        );
+        problem("retries", "too-large", format!("{retries} repetitions are too many: at most {MAX_RETRIES}"));
     }
     problems
 }
@@ -120,29 +102,14 @@ mod tests {
     #[test]
     fn every_wrong_field_is_named() {
         let all = TaskTarget::AllAssets;
-        let hourly = Trigger::Interval {
-            every: Duration::hours(1),
-        };
-        let every = |n| Trigger::Interval {
-            every: Duration::millis(n),
-        };
+        let hourly = Trigger::Interval { every: Duration::hours(1) };
+        let every = |n| Trigger::Interval { every: Duration::millis(n) };
         let cron = |e: &str| Trigger::Cron { expression: e.into() };
-        let ranges = |words: &[&str]| TaskTarget::Ranges {
-            ranges: words.iter().map(|w| w.parse().unwrap()).collect(),
-        };
+        let ranges = |words: &[&str]| TaskTarget::Ranges { ranges: words.iter().map(|w| w.parse().unwrap()).collect() };
         let high_risk = Some(PortChoice::HighRisk);
         for (kind, name, target, ports, trigger, rate, retries, wrong) in [
             (TaskKind::Liveness, "alive", &all, &None, &hourly, None, 1, vec![]),
-            (
-                TaskKind::FullAll,
-                "all",
-                &all,
-                &Some(PortChoice::All),
-                &cron("0 3 * * 0"),
-                Some(1),
-                10,
-                vec![],
-            ),
+            (TaskKind::FullAll, "all", &all, &Some(PortChoice::All), &cron("0 3 * * 0"), Some(1), 10, vec![]),
             (
                 TaskKind::Liveness,
                 " ",
@@ -154,43 +121,12 @@ mod tests {
                 vec!["name", "ports", "trigger", "rate_pps", "retries"],
             ),
             (TaskKind::FullOnline, "x", &all, &None, &hourly, None, 1, vec!["ports"]),
-            (
-                TaskKind::FullOnline,
-                "x",
-                &ranges(&[]),
-                &high_risk,
-                &cron("never"),
-                None,
-                1,
-                vec!["target", "trigger"],
-            ),
-            (
-                TaskKind::FullOnline,
-                "x",
-                &ranges(&["10.0.0.0/8", "224.0.0.0/4"]),
-                &high_risk,
-                &hourly,
-                None,
-                1,
-                vec!["target"],
-            ),
-            (
-                TaskKind::FullOnline,
-                "x",
-                &TaskTarget::Tags { tags: vec![] },
-                &high_risk,
-                &hourly,
-                None,
-                1,
-                vec!["target"],
-            ),
+            (TaskKind::FullOnline, "x", &ranges(&[]), &high_risk, &cron("never"), None, 1, vec!["target", "trigger"]),
+            (TaskKind::FullOnline, "x", &ranges(&["10.0.0.0/8", "224.0.0.0/4"]), &high_risk, &hourly, None, 1, vec!["target"]),
+            (TaskKind::FullOnline, "x", &TaskTarget::Tags { tags: vec![] }, &high_risk, &hourly, None, 1, vec!["target"]),
         ] {
             let problems = validate(kind, name, target, ports.as_ref(), trigger, rate, retries);
-            assert_eq!(
-                problems.iter().map(|p| p.field).collect::<Vec<_>>(),
-                wrong,
-                "{kind} {name}: {problems:?}"
-            );
+            assert_eq!(problems.iter().map(|p| p.field).collect::<Vec<_>>(), wrong, "{kind} {name}: {problems:?}");
         }
     }
 }

@@ -5,9 +5,9 @@
 
 use crate::live::Live;
 use model::catalog::Catalog;
-use model::{NodeName, Ts, Vantage};
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use model::{NodeName, TaskId, Ts, Vantage};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use store::Store;
 use tokio::sync::Notify;
 
@@ -47,6 +47,10 @@ pub struct Context {
     pub schedule_now: Notify,
     /// Wakes the alerting before its next tick: alerts were raised, a receiver was changed, a retry was asked for.
     pub alert_now: Notify,
+    /// Held while a task is fired.
+    pub(crate) firing: tokio::sync::Mutex<()>,
+    console_url: OnceLock<String>,
+    task_notes: Mutex<HashMap<TaskId, String>>,
     clock: fn() -> Ts,
     nodes: Mutex<BTreeMap<NodeName, NodeSeen>>,
 }
@@ -67,6 +71,9 @@ impl Context {
             started_at: clock(),
             schedule_now: Notify::new(),
             alert_now: Notify::new(),
+            firing: tokio::sync::Mutex::new(()),
+            console_url: OnceLock::new(),
+            task_notes: Mutex::new(HashMap::new()),
             clock,
             nodes: Mutex::new(BTreeMap::new()),
         })
@@ -94,6 +101,31 @@ impl Context {
         self.lock().insert(name, seen);
     }
 
+    /// Where people reach the console, for the links in notifications. Set once, at the start.
+    pub fn set_console_url(&self, url: &str) {
+        // A second call changes nothing: links in messages that are being retried stay what they were.
+        self.console_url.set(url.trim_end_matches('/').to_owned()).ok();
+    }
+
+    /// Where people reach the console.
+    pub fn console_url(&self) -> Option<String> {
+        self.console_url.get().cloned()
+    }
+
+    /// Why the task could not be fired when it was last due, if so.
+    pub fn task_note(&self, task: TaskId) -> Option<String> {
+        self.task_notes.lock().unwrap_or_else(PoisonError::into_inner).get(&task).cloned()
+    }
+
+    /// Notes why a task could not be fired, or that it could.
+    pub(crate) fn note_task(&self, task: TaskId, note: Option<String>) {
+        let mut notes = self.task_notes.lock().unwrap_or_else(PoisonError::into_inner);
+        match note {
+            Some(note) => _ = notes.insert(task, note),
+            None => _ = notes.remove(&task),
+        }
+    }
+
     /// Notes a call of a node.
     pub(crate) fn node_called(&self, name: &NodeName, vantage: Option<&Vantage>) {
         let now = self.now();
@@ -101,13 +133,8 @@ impl Context {
         if let Some(node) = nodes.get_mut(name) {
             node.last_contact_at = Some(now);
         } else if let Some(vantage) = vantage {
-            let seen = NodeSeen {
-                name: name.clone(),
-                vantage: vantage.clone(),
-                method: None,
-                slots: 0,
-                last_contact_at: Some(now),
-            };
+            let seen =
+                NodeSeen { name: name.clone(), vantage: vantage.clone(), method: None, slots: 0, last_contact_at: Some(now) };
             nodes.insert(name.clone(), seen);
         }
     }

@@ -19,12 +19,7 @@ fn observation(at: i64, kind: u8) -> Observation {
         4 => (State::Filtered, Reason::IcmpProhibited),
         _ => (State::OpenFiltered, Reason::Timeout),
     };
-    Observation {
-        endpoint: Endpoint::tcp("10.0.0.7".parse().unwrap(), 22),
-        state,
-        reason,
-        observed_at: Ts(at),
-    }
+    Observation { endpoint: Endpoint::tcp("10.0.0.7".parse().unwrap(), 22), state, reason, observed_at: Ts(at) }
 }
 
 /// Observations at increasing instants, up to 40 s apart.
@@ -170,21 +165,10 @@ proptest! {
 #[test]
 fn the_last_coverage_bounds_the_time_to_detect() {
     let h = Hysteresis::default();
-    for (covered, bound) in [
-        (None, None),
-        (Some(4_000), Some(3_000)),
-        (Some(5_000), None),
-        (Some(9_000), None),
-    ] {
+    for (covered, bound) in [(None, None), (Some(4_000), Some(3_000)), (Some(5_000), None), (Some(9_000), None)] {
         let first = fold(None, &observation(5_000, 0), &vantage(), covered.map(Ts), &h).state;
-        let opened = fold(first, &observation(7_000, 0), &vantage(), covered.map(Ts), &h)
-            .state
-            .unwrap();
-        assert_eq!(
-            opened.detection_bound(),
-            bound.map(Duration::millis),
-            "covered at {covered:?}"
-        );
+        let opened = fold(first, &observation(7_000, 0), &vantage(), covered.map(Ts), &h).state.unwrap();
+        assert_eq!(opened.detection_bound(), bound.map(Duration::millis), "covered at {covered:?}");
     }
 }
 
@@ -210,8 +194,5 @@ fn a_dead_address_is_stored_and_is_no_event() {
         observed_at: Ts(1),
     };
     let folded = assess::hosts::fold(None, &obs, &vantage(), false);
-    assert_eq!(
-        (folded.host.liveness, folded.changed, folded.new),
-        (Liveness::Offline, false, false)
-    );
+    assert_eq!((folded.host.liveness, folded.changed, folded.new), (Liveness::Offline, false, false));
 }

@@ -12,12 +12,7 @@ use model::{AssetId, Endpoint, Service, Ts, Vantage};
 use uuid::Uuid;
 
 fn service(name: &str) -> Service {
-    Service {
-        name: name.into(),
-        product: None,
-        version: None,
-        tls: None,
-    }
+    Service { name: name.into(), product: None, version: None, tls: None }
 }
 
 fn state(port: u16) -> model::port_state::PortState {
@@ -56,14 +51,7 @@ fn every_row_of_the_table_holds() {
     for (port, name, pseudo, light, heavy, reasons) in [
         (6379, None, false, (HighRiskPort, High), (HighRiskPort, Critical), 2),
         (22, None, false, (HighRiskPort, High), (HighRiskPort, High), 2),
-        (
-            6380,
-            Some("redis"),
-            false,
-            (HighRiskService, High),
-            (HighRiskService, Critical),
-            2,
-        ),
+        (6380, Some("redis"), false, (HighRiskService, High), (HighRiskService, Critical), 2),
         (2222, Some("ssh"), false, (HighRiskService, High), (HighRiskService, High), 2),
         (6379, Some("redis"), false, (HighRiskPort, High), (HighRiskPort, Critical), 3),
         (22, Some("redis"), false, (HighRiskPort, High), (HighRiskPort, Critical), 3),
@@ -76,11 +64,7 @@ fn every_row_of_the_table_holds() {
         state.pseudo_open = pseudo;
         for (weight, expected) in [(6, light), (7, heavy)] {
             let got = risk(&state, &catalog(), Some(&asset(weight)));
-            assert_eq!(
-                (got.kind, got.severity),
-                expected,
-                "{port} {name:?} pseudo={pseudo} weight={weight}"
-            );
+            assert_eq!((got.kind, got.severity), expected, "{port} {name:?} pseudo={pseudo} weight={weight}");
             let raised = usize::from(light.1 != heavy.1 && weight == 7);
             assert_eq!(got.reasons.len(), reasons + raised, "{:?}", got.reasons);
             assert_eq!(got.entry.is_some(), got.kind != ExposedPort);

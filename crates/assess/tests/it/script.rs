@@ -75,13 +75,7 @@ pub fn check(script: &str) {
     for (number, line) in script.lines().enumerate() {
         let words: Vec<&str> = line.split('#').next().unwrap_or("").split_whitespace().collect();
         if let Err(why) = world.step(&words) {
-            panic!(
-                "line {}: `{}`: {why}\nports: {:#?}\nalerts: {:#?}",
-                number + 1,
-                line.trim(),
-                world.known,
-                world.alerts
-            );
+            panic!("line {}: `{}`: {why}\nports: {:#?}\nalerts: {:#?}", number + 1, line.trim(), world.known, world.alerts);
         }
     }
 }
@@ -184,19 +178,9 @@ impl World {
 
     fn decide(&mut self, endpoint: Endpoint, rest: &[&str]) {
         let until = options(rest).get("until").map(|d| self.now.plus(duration(d)));
-        let exposure = self
-            .known
-            .get_mut(&endpoint)
-            .and_then(|d| d.exposure.as_mut())
-            .expect("something to decide about");
+        let exposure = self.known.get_mut(&endpoint).and_then(|d| d.exposure.as_mut()).expect("something to decide about");
         let kind: DispositionKind = rest[0].parse().unwrap();
-        exposure.disposition = Disposition {
-            kind,
-            until,
-            by: Some("alice".into()),
-            note: None,
-            at: Some(self.now),
-        };
+        exposure.disposition = Disposition { kind, until, by: Some("alice".into()), note: None, at: Some(self.now) };
     }
 
     /// Lets time pass to the instant given: sweeps and wanted looks in the order of their times.
@@ -213,11 +197,8 @@ impl World {
                 _ if sweep_at < until => {
                     self.now = self.now.max(sweep_at);
                     for endpoint in self.doors.keys().copied().collect::<Vec<_>>() {
-                        let known = self
-                            .known
-                            .get(&endpoint)
-                            .and_then(|d| d.port.as_ref())
-                            .is_some_and(|p| p.phase != Phase::Closed);
+                        let known =
+                            self.known.get(&endpoint).and_then(|d| d.port.as_ref()).is_some_and(|p| p.phase != Phase::Closed);
                         self.look(endpoint, false, known);
                     }
                     self.last_sweep = Some(self.now);
@@ -233,29 +214,18 @@ impl World {
     /// One probe of one door: reported when it is open, or when its state was asked for by name.
     fn look(&mut self, endpoint: Endpoint, identify: bool, report_not_open: bool) {
         let (state, reason, service) = match self.doors.get(&endpoint) {
-            Some(Door::Open(service)) => (
-                State::Open,
-                if identify { Reason::Connected } else { Reason::SynAck },
-                service.clone(),
-            ),
+            Some(Door::Open(service)) => {
+                (State::Open, if identify { Reason::Connected } else { Reason::SynAck }, service.clone())
+            }
             Some(Door::Refuses) => (State::Closed, Reason::Rst, None),
             _ => (State::Filtered, Reason::Timeout, None),
         };
         if state != State::Open && !report_not_open {
             return;
         }
-        let observation = Observation {
-            endpoint,
-            state,
-            reason,
-            observed_at: self.now,
-        };
+        let observation = Observation { endpoint, state, reason, observed_at: self.now };
         let before = self.known.remove(&endpoint);
-        let mut d = Dossier::new(
-            endpoint,
-            before.as_ref().and_then(|d| d.port.clone()),
-            before.and_then(|d| d.exposure),
-        );
+        let mut d = Dossier::new(endpoint, before.as_ref().and_then(|d| d.port.clone()), before.and_then(|d| d.exposure));
         d.host_pseudo = self.pseudo.contains(&endpoint.ip);
         d.last_covered = self.last_sweep;
         let opening = d.exposure.as_ref().map(|e| (e.id, e.opening));
@@ -277,11 +247,7 @@ impl World {
         };
         judge.observe(&mut d, &observation, &mut mint);
         if identify && state == State::Open {
-            let identity = if service.is_some() {
-                Identity::Identified
-            } else {
-                Identity::Silent
-            };
+            let identity = if service.is_some() { Identity::Identified } else { Identity::Silent };
             let seen = Identification {
                 endpoint,
                 identity,
@@ -324,17 +290,11 @@ impl World {
                     match key {
                         "reason" => self.compare(key, port.last_reason, wanted)?,
                         "openings" => self.compare(key, port.openings, wanted)?,
-                        "bound" => self.compare(
-                            key,
-                            port.detection_bound().map_or(0, |b| b.0 / 1000),
-                            wanted.trim_end_matches('s'),
-                        )?,
+                        "bound" => {
+                            self.compare(key, port.detection_bound().map_or(0, |b| b.0 / 1000), wanted.trim_end_matches('s'))?
+                        }
                         "lag" => {
-                            let at = if port.phase == Phase::Closed {
-                                port.closed_at
-                            } else {
-                                port.opened_at
-                            };
+                            let at = if port.phase == Phase::Closed { port.closed_at } else { port.opened_at };
                             let lag = at.ok_or("no instant")?.since(self.changed_at[&port.endpoint]);
                             let (least, most) = wanted.split_once("..").ok_or("lag is a range")?;
                             if lag < duration(least) || lag > duration(most) {
@@ -385,12 +345,8 @@ impl World {
             }
             ["events", target, rest @ ..] => {
                 let endpoint: Endpoint = target.parse().unwrap();
-                let shown: Vec<_> = self
-                    .events
-                    .iter()
-                    .filter(|e| e.endpoint == Some(endpoint))
-                    .map(|e| e.kind.as_str())
-                    .collect();
+                let shown: Vec<_> =
+                    self.events.iter().filter(|e| e.endpoint == Some(endpoint)).map(|e| e.kind.as_str()).collect();
                 self.compare("events", shown.join(" "), &rest.join(" "))
             }
             other => panic!("unknown expectation {other:?}"),
@@ -399,10 +355,6 @@ impl World {
 
     fn compare(&self, what: &str, is: impl ToString, wanted: &str) -> Result<(), String> {
         let is = is.to_string();
-        if is == wanted {
-            Ok(())
-        } else {
-            Err(format!("{what} is `{is}`, not `{wanted}`"))
-        }
+        if is == wanted { Ok(()) } else { Err(format!("{what} is `{is}`, not `{wanted}`")) }
     }
 }

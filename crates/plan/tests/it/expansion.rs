@@ -77,10 +77,7 @@ fn asset(range: &str, tags: &str) -> Asset {
 
 impl World {
     fn of(assets: &str) -> World {
-        World {
-            assets: assets.split_whitespace().map(|range| asset(range, "")).collect(),
-            ..World::default()
-        }
+        World { assets: assets.split_whitespace().map(|range| asset(range, "")).collect(), ..World::default() }
     }
     fn snapshot<T>(&self, f: impl FnOnce(&Snapshot) -> T) -> T {
         let scope = Scope::new(&self.assets.iter().map(|a| a.range).collect::<Vec<_>>(), &self.excluded);
@@ -111,11 +108,9 @@ fn show(work: &Work) -> String {
     let doors = |endpoints: &[Endpoint]| endpoints.iter().map(|e| e.to_string()).collect::<Vec<_>>().join(" ");
     match work {
         Work::Liveness { targets } => format!("liveness {}", ranges(targets)),
-        Work::Sweep {
-            targets,
-            ports,
-            known_open,
-        } => format!("sweep {} x{} known[{}]", ranges(targets), ports.len(), doors(known_open)),
+        Work::Sweep { targets, ports, known_open } => {
+            format!("sweep {} x{} known[{}]", ranges(targets), ports.len(), doors(known_open))
+        }
         Work::Recheck { endpoints } => format!("recheck {}", doors(endpoints)),
         Work::Identify { endpoints } => format!("identify {}", doors(endpoints)),
         Work::Panels { endpoints } => format!("panels {}", doors(endpoints)),
@@ -138,18 +133,9 @@ fn each_kind_covers_the_members_of_its_label() {
     };
     for (kind, expected) in [
         (TaskKind::Liveness, "liveness 10.0.0.0-10.0.0.2 10.0.0.4/30".to_owned()),
-        (
-            TaskKind::FullOnline,
-            "sweep 10.0.0.1-10.0.0.2 x65535 known[10.0.0.2:6379/tcp]".to_owned(),
-        ),
-        (
-            TaskKind::HighRiskOnline,
-            format!("sweep 10.0.0.1-10.0.0.2 x{high} known[10.0.0.2:6379/tcp]"),
-        ),
-        (
-            TaskKind::ServiceIdentification,
-            "identify 10.0.0.2:161/udp 10.0.0.2:6379/tcp".to_owned(),
-        ),
+        (TaskKind::FullOnline, "sweep 10.0.0.1-10.0.0.2 x65535 known[10.0.0.2:6379/tcp]".to_owned()),
+        (TaskKind::HighRiskOnline, format!("sweep 10.0.0.1-10.0.0.2 x{high} known[10.0.0.2:6379/tcp]")),
+        (TaskKind::ServiceIdentification, "identify 10.0.0.2:161/udp 10.0.0.2:6379/tcp".to_owned()),
         (TaskKind::OpenRecheck, "recheck 10.0.0.2:161/udp 10.0.0.2:6379/tcp".to_owned()),
         (TaskKind::Panels, "panels 10.0.0.2:161/udp 10.0.0.2:6379/tcp".to_owned()),
         (TaskKind::HighRiskOffline, format!("sweep 10.0.0.0 10.0.0.5 x{high} known[]")),
@@ -168,10 +154,7 @@ fn each_kind_covers_the_members_of_its_label() {
 
 #[test]
 fn hosts_never_seen_up_are_swept_by_the_catch_all_tasks() {
-    let world = World {
-        offline: words("10.0.0.7"),
-        ..World::of("10.0.0.7")
-    };
+    let world = World { offline: words("10.0.0.7"), ..World::of("10.0.0.7") };
     for kind in [TaskKind::HighRiskOffline, TaskKind::FullOffline, TaskKind::FullAll] {
         let jobs = world.expand(&task(kind)).jobs;
         assert!(
@@ -188,17 +171,11 @@ fn before_the_first_liveness_pass_a_task_waits_instead_of_counting_as_done() {
         let e = fresh.expand(&task(kind));
         match kind.consumes() {
             Label::IpAssets => assert!(e.waits_for.is_none() && !e.jobs.is_empty(), "{kind}"),
-            label => assert!(
-                e.waits_for == Some(label) && e.jobs.is_empty() && e.notes[0].contains("liveness"),
-                "{kind}: {e:?}"
-            ),
+            label => assert!(e.waits_for == Some(label) && e.jobs.is_empty() && e.notes[0].contains("liveness"), "{kind}: {e:?}"),
         }
     }
     // One dead address is enough to know that somebody looked: nothing to do is then an answer.
-    let looked = World {
-        offline: words("10.0.0.1"),
-        ..fresh
-    };
+    let looked = World { offline: words("10.0.0.1"), ..fresh };
     let e = looked.expand(&task(TaskKind::FullOnline));
     assert!(e.waits_for.is_none() && e.jobs.is_empty(), "{e:?}");
 }
@@ -209,25 +186,10 @@ fn targets_narrow_but_never_widen_the_scope() {
     world.assets.push(asset("10.0.1.0/24", "web"));
     let mut t = task(TaskKind::Liveness);
     for (target, expected) in [
-        (
-            TaskTarget::Ranges {
-                ranges: vec![r("10.0.0.0/30"), r("192.0.2.0/24")],
-            },
-            vec!["liveness 10.0.0.0/30"],
-        ),
-        (
-            TaskTarget::Tags {
-                tags: vec!["web".into(), "x".into()],
-            },
-            vec!["liveness 10.0.1.0/24"],
-        ),
+        (TaskTarget::Ranges { ranges: vec![r("10.0.0.0/30"), r("192.0.2.0/24")] }, vec!["liveness 10.0.0.0/30"]),
+        (TaskTarget::Tags { tags: vec!["web".into(), "x".into()] }, vec!["liveness 10.0.1.0/24"]),
         (TaskTarget::Tags { tags: vec!["x".into()] }, vec![]),
-        (
-            TaskTarget::Ranges {
-                ranges: vec![r("192.0.2.0/24")],
-            },
-            vec![],
-        ),
+        (TaskTarget::Ranges { ranges: vec![r("192.0.2.0/24")] }, vec![]),
         (TaskTarget::AllAssets, vec!["liveness 10.0.0.0/23"]),
     ] {
         t.target = target;
@@ -248,9 +210,7 @@ fn large_ipv6_ranges_are_left_out_loudly_and_their_known_hosts_kept() {
     let e = world.expand(&task(TaskKind::Liveness));
     assert_eq!(works(&e), ["liveness 2001:db8::1 2001:db8::5 2001:db8::9 2001:db8:1::/120"]);
     assert!(
-        e.notes
-            .iter()
-            .any(|n| n.contains("2001:db8::/64") && n.contains("3 known hosts") && n.contains("hint:")),
+        e.notes.iter().any(|n| n.contains("2001:db8::/64") && n.contains("3 known hosts") && n.contains("hint:")),
         "{:?}",
         e.notes
     );
@@ -262,11 +222,7 @@ fn jobs_are_of_bounded_size_and_cover_every_address_once() {
         ("10.0.0.0/16", TaskKind::Liveness, None),
         ("10.0.0.0/16", TaskKind::FullAll, Some(PortChoice::HighRisk)),
         ("10.0.0.0/24", TaskKind::FullAll, Some(PortChoice::All)),
-        (
-            "10.0.0.0/24 10.0.3.0/24 192.0.2.7",
-            TaskKind::FullAll,
-            Some(PortChoice::Common),
-        ),
+        ("10.0.0.0/24 10.0.3.0/24 192.0.2.7", TaskKind::FullAll, Some(PortChoice::Common)),
     ] {
         let mut t = task(kind);
         t.ports = ports;
@@ -275,11 +231,7 @@ fn jobs_are_of_bounded_size_and_cover_every_address_once() {
         let targets: Vec<IpRange> = jobs.iter().flat_map(|j| plan::expand::targets_of(&j.work)).collect();
         let total: u128 = targets.iter().map(IpRange::len).sum();
         assert_eq!(merge(&targets), merge(&words::<IpRange>(assets)), "{assets} {kind}");
-        assert_eq!(
-            total,
-            merge(&targets).iter().map(IpRange::len).sum::<u128>(),
-            "no address twice"
-        );
+        assert_eq!(total, merge(&targets).iter().map(IpRange::len).sum::<u128>(), "no address twice");
     }
     // A single host × 65,535 is one job.
     assert_eq!(World::of("10.0.0.1").expand(&task(TaskKind::FullAll)).jobs.len(), 1);
@@ -295,16 +247,9 @@ fn a_huge_run_grows_its_jobs_rather_than_its_queue_and_says_so() {
 #[test]
 fn a_thousand_hosts_are_expanded_at_once() {
     let hosts: Vec<IpAddr> = r("10.0.0.0/22").iter().take(1_000).collect();
-    let open = hosts
-        .iter()
-        .flat_map(|&ip| (1..=20).map(move |p| Endpoint::tcp(ip, p)))
-        .collect();
+    let open = hosts.iter().flat_map(|&ip| (1..=20).map(move |p| Endpoint::tcp(ip, p))).collect();
     let world = World {
-        online: hosts
-            .into_iter()
-            .step_by(2)
-            .chain(r("10.0.0.0/22").iter().skip(1).step_by(2))
-            .collect(),
+        online: hosts.into_iter().step_by(2).chain(r("10.0.0.0/22").iter().skip(1).step_by(2)).collect(),
         open,
         ..World::of("10.0.0.0/22")
     };
@@ -314,10 +259,7 @@ fn a_thousand_hosts_are_expanded_at_once() {
     }
     // Measured at a few milliseconds in a debug build; a hundredfold leaves room for a busy machine.
     assert!(started.elapsed().as_millis() < 1_000, "{:?}", started.elapsed());
-    assert_eq!(
-        world.expand(&task(TaskKind::OpenRecheck)).jobs.len(),
-        20_000usize.div_ceil(ENDPOINTS)
-    );
+    assert_eq!(world.expand(&task(TaskKind::OpenRecheck)).jobs.len(), 20_000usize.div_ceil(ENDPOINTS));
 }
 
 #[test]
@@ -330,33 +272,21 @@ fn jobs_inside_a_blackout_wait_for_its_end() {
         reason: "maintenance".into(),
         created_at: NOW,
     };
-    let world = World {
-        blackouts: vec![blackout],
-        ..World::of("10.0.0.0/24 10.0.1.0/24")
-    };
+    let world = World { blackouts: vec![blackout], ..World::of("10.0.0.0/24 10.0.1.0/24") };
     let mut t = task(TaskKind::FullAll);
     t.ports = Some(PortChoice::All);
     let e = world.expand(&t);
     for job in &e.jobs {
-        let inside = plan::expand::targets_of(&job.work)
-            .iter()
-            .all(|t| r("10.0.0.0/24").contains(t.last()));
+        let inside = plan::expand::targets_of(&job.work).iter().all(|t| r("10.0.0.0/24").contains(t.last()));
         assert_eq!(job.not_before, if inside { until } else { NOW }, "{}", show(&job.work));
     }
-    assert!(
-        e.jobs.iter().any(|j| j.not_before == until) && e.notes.iter().any(|n| n.contains("blackout")),
-        "{:?}",
-        e.notes
-    );
+    assert!(e.jobs.iter().any(|j| j.not_before == until) && e.notes.iter().any(|n| n.contains("blackout")), "{:?}", e.notes);
 }
 
 #[test]
 fn a_first_look_takes_the_most_dangerous_ports_first() {
     let jobs = follow_up::first_look(&words("127.0.0.1"), &[], catalog(), NOW);
-    let kinds: Vec<_> = jobs
-        .iter()
-        .map(|(kind, job)| (*kind, job.priority, job.work.probes()))
-        .collect();
+    let kinds: Vec<_> = jobs.iter().map(|(kind, job)| (*kind, job.priority, job.work.probes())).collect();
     assert_eq!(kinds.len(), 3);
     assert!(kinds.windows(2).all(|w| w[0].1 < w[1].1 && w[0].2 < w[1].2), "{kinds:?}");
     assert_eq!(kinds[2].2, 65_535);
@@ -365,24 +295,13 @@ fn a_first_look_takes_the_most_dangerous_ports_first() {
 #[test]
 fn a_schedule_that_cannot_be_met_is_warned_of() {
     let tasks = Preset::Standard.tasks(NOW, || TaskId(Uuid::nil()));
-    let small = World {
-        online: words("10.0.0.1"),
-        ..World::of("10.0.0.1")
-    };
+    let small = World { online: words("10.0.0.1"), ..World::of("10.0.0.1") };
     let fits = small.snapshot(|s| budget::budget(&tasks, s, &Pace::default())).unwrap();
     assert!(fits.fits() && fits.warning().is_none(), "{fits:?}");
-    let large = World {
-        online: r("10.0.0.0/16").iter().collect(),
-        ..World::of("10.0.0.0/16")
-    };
+    let large = World { online: r("10.0.0.0/16").iter().collect(), ..World::of("10.0.0.0/16") };
     let debt = large.snapshot(|s| budget::budget(&tasks, s, &Pace::default())).unwrap();
-    let warning = debt
-        .warning()
-        .expect("a /16 daily on all ports is 4 billion probes, ten times the pace");
-    assert!(
-        warning.contains("All ports of live hosts") && warning.contains("hint:"),
-        "{warning}"
-    );
+    let warning = debt.warning().expect("a /16 daily on all ports is 4 billion probes, ten times the pace");
+    assert!(warning.contains("All ports of live hosts") && warning.contains("hint:"), "{warning}");
 }
 
 proptest! {

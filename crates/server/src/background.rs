@@ -1,0 +1,36 @@
+//! The half of the server that works whether anybody looks or not: scheduling and alerting, each started again should it
+//! ever fail.
+//!
+//! Taking reports happens in the nodes' calls; see `dispatch`.
+
+use crate::context::Context;
+use crate::{alerting, scheduler};
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// Schedules and alerts until cancelled.
+pub async fn run_background(context: Arc<Context>, cancel: CancellationToken) {
+    tokio::join!(
+        supervised("scheduling", &cancel, || scheduler::run(Arc::clone(&context), cancel.clone())),
+        supervised("alerting", &cancel, || alerting::run(Arc::clone(&context), cancel.clone())),
+    );
+}
+
+/// Runs a workflow and starts it again if it panics: a defect in one must not silence the other, nor itself for good.
+async fn supervised<F>(name: &'static str, cancel: &CancellationToken, start: impl Fn() -> F)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    while !cancel.is_cancelled() {
+        if let Err(error) = tokio::spawn(start()).await {
+            tracing::error!(workflow = name, %error, "a workflow failed and is started again; this is a defect of portreeve");
+            metrics::counter!("portreeve_workflow_failures_total", "workflow" => name).increment(1);
+            tokio::select! {
+                () = cancel.cancelled() => {}
+                () = tokio::time::sleep(Duration::from_secs(1)) => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! Further work that a report asks for: confirming what was just seen open, asking again what was not, and a first look at
+//! hosts that have just turned up. Never the same twice in a row, never without bound (PR-12).
+//!
+//! What is wanted is said by `assess`, what it amounts to by `plan`; this queues it with the report, in one transaction.
+
+use crate::context::Context;
+use assess::Dossier;
+use assess::ports::FollowUp;
+use model::job::{Job, JobState};
+use model::task::{Task, TaskKind, TaskState};
+use model::{Duration, Endpoint, JobId, Ts};
+use plan::expand::JobPlan;
+use plan::follow_up;
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::net::IpAddr;
+use store::{IngestBatch, StoreError};
+use uuid::Uuid;
+
+/// A confirmation that was queued this recently is on its way: jobs of this kind are leased before all others.
+const CONFIRMING: Duration = Duration::secs(30);
+/// Endpoints that may have a follow-up on its way. Beyond it no more are asked for until some are through; the scheduled
+/// re-check gets to them.
+const MOST: usize = 50_000;
+/// Hosts that get a first look in any hour: twice what one liveness pass may ask for.
+const FIRST_LOOKS: usize = 2 * follow_up::FIRST_LOOK_HOSTS;
+/// Attempts of a follow-up.
+const ATTEMPTS: u32 = 3;
+
+/// What is on its way.
+#[derive(Default)]
+pub struct FollowUps {
+    /// When the follow-up of an endpoint is done at the latest, as far as can be told.
+    until: HashMap<Endpoint, Ts>,
+    /// Those of the report in hand.
+    fresh: Vec<(Endpoint, Ts)>,
+    looks: VecDeque<(Ts, usize)>,
+    fresh_looks: usize,
+    shedding: bool,
+}
+
+impl FollowUps {
+    /// Adds to the batch the jobs that the judgements ask for.
+    pub async fn plan(
+        &mut self,
+        context: &Context,
+        origin: &Job,
+        dossiers: &[Dossier],
+        new_hosts: &[IpAddr],
+        now: Ts,
+        batch: &mut IngestBatch,
+    ) -> Result<(), StoreError> {
+        self.until.retain(|_, until| *until > now);
+        self.fresh.clear();
+        self.fresh_looks = 0;
+        let mut confirm = Vec::new();
+        let mut recheck: BTreeMap<Ts, Vec<Endpoint>> = BTreeMap::new();
+        for d in dossiers {
+            let Some(want) = d.follow_up else { continue };
+            if self.until.len() + self.fresh.len() >= MOST {
+                if !std::mem::replace(&mut self.shedding, true) {
+                    tracing::warn!(
+                        most = MOST,
+                        "too many endpoints wait for another look; the rest waits for the scheduled re-check"
+                    );
+                }
+                metrics::counter!("portreeve_follow_ups_shed_total").increment(1);
+                continue;
+            }
+            match want {
+                FollowUp::Confirm if !self.until.contains_key(&d.endpoint) => {
+                    confirm.push(d.endpoint);
+                    self.fresh.push((d.endpoint, now.plus(CONFIRMING)));
+                }
+                FollowUp::Recheck { at } if self.until.get(&d.endpoint).is_none_or(|until| *until < at) => {
+                    // To the second, so that what went dark together is asked again together.
+                    let at = Ts(at.0.div_euclid(1_000) * 1_000 + 1_000);
+                    recheck.entry(at).or_default().push(d.endpoint);
+                    self.fresh.push((d.endpoint, at));
+                }
+                _ => {}
+            }
+        }
+        self.shedding &= self.until.len() >= MOST / 2;
+        let hosts = self.first_looks(new_hosts, now);
+        if confirm.is_empty() && recheck.is_empty() && hosts.is_empty() {
+            return Ok(());
+        }
+        let tasks = context.store.tasks().await?;
+        let mut queue = |kind: TaskKind, plans: Vec<JobPlan>| {
+            let (task, kind) = booked_on(&tasks, kind, origin);
+            batch.follow_ups.extend(plans.into_iter().map(|plan| job(task, kind, plan, now)));
+        };
+        queue(TaskKind::ServiceIdentification, follow_up::confirm(&confirm, now));
+        for (at, endpoints) in recheck {
+            queue(TaskKind::OpenRecheck, follow_up::recheck(&endpoints, at));
+        }
+        for (kind, plan) in follow_up::first_look(&hosts, &[], context.catalog, now) {
+            queue(kind, vec![plan]);
+        }
+        Ok(())
+    }
+
+    /// The report was recorded: its follow-ups are on their way.
+    pub fn queued(&mut self, now: Ts) {
+        self.until.extend(self.fresh.drain(..));
+        if self.fresh_looks > 0 {
+            self.looks.push_back((now, self.fresh_looks));
+        }
+    }
+
+    /// It was not.
+    pub fn dropped(&mut self) {
+        self.fresh.clear();
+        self.fresh_looks = 0;
+    }
+
+    /// The new hosts that get a first look, as far as the hour has room.
+    fn first_looks(&mut self, new_hosts: &[IpAddr], now: Ts) -> Vec<IpAddr> {
+        while self.looks.front().is_some_and(|(at, _)| now.since(*at) > Duration::hours(1)) {
+            self.looks.pop_front();
+        }
+        let room = FIRST_LOOKS.saturating_sub(self.looks.iter().map(|(_, n)| n).sum());
+        if room < new_hosts.len() {
+            tracing::info!(
+                hosts = new_hosts.len() - room,
+                "more new hosts than get a first look at once; the schedule gets to them"
+            );
+        }
+        let hosts: Vec<IpAddr> = new_hosts.iter().copied().take(room).collect();
+        self.fresh_looks = hosts.len();
+        hosts
+    }
+}
+
+/// The task that a follow-up is booked on: the active one of its kind, else the one whose report asked for it. A paused
+/// task's jobs wait, and a confirmation must not.
+fn booked_on(tasks: &[Task], kind: TaskKind, origin: &Job) -> (model::TaskId, TaskKind) {
+    let active = tasks.iter().find(|t| t.kind == kind && t.state == TaskState::Active);
+    active.map_or((origin.task, origin.kind), |t| (t.id, t.kind))
+}
+
+/// A job outside a run.
+pub fn job(task: model::TaskId, kind: TaskKind, plan: JobPlan, now: Ts) -> Job {
+    Job {
+        id: JobId(Uuid::now_v7()),
+        task,
+        kind,
+        run: None,
+        probes_total: plan.work.probes(),
+        work: plan.work,
+        state: JobState::Queued,
+        priority: plan.priority,
+        rate_pps: plan.rate_pps,
+        retries: plan.retries,
+        not_before: plan.not_before,
+        attempts: 0,
+        max_attempts: ATTEMPTS,
+        fencing: 0,
+        node: None,
+        lease_until: None,
+        probes_sent: 0,
+        error: None,
+        created_at: now,
+        started_at: None,
+        finished_at: None,
+    }
+}
