@@ -57,10 +57,7 @@ pub(crate) fn unescape(text: &str) -> Result<Vec<u8>, String> {
                 }
             }
             other => {
-                return Err(format!(
-                    "`\\{}` is not an escape",
-                    other.map(String::from).unwrap_or_default()
-                ));
+                return Err(format!("`\\{}` is not an escape", other.map(String::from).unwrap_or_default()));
             }
         }
     }
@@ -71,13 +68,7 @@ pub(crate) fn unescape(text: &str) -> Result<Vec<u8>, String> {
 /// characters.
 pub(crate) fn tidy(text: &str, max: usize) -> String {
     let spaced: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    spaced
-        .split_whitespace()
-        .collect::<Vec<_>>()
-        .join(" ")
-        .chars()
-        .take(max)
-        .collect()
+    spaced.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(max).collect()
 }
 
 /// A number of `N` big-endian bytes at `at`, if they are there.
@@ -129,9 +120,6 @@ mod tests {
     #[test]
     fn numbers_that_are_not_all_there_are_none() {
         assert_eq!((be::<2>(&[1, 2, 3], 1), le::<2>(&[1, 2, 3], 1)), (Some(0x0203), Some(0x0302)));
-        assert_eq!(
-            (be::<4>(&[1, 2, 3], 0), le::<1>(&[], 0), be::<2>(&[0], usize::MAX)),
-            (None, None, None)
-        );
+        assert_eq!((be::<4>(&[1, 2, 3], 0), le::<1>(&[], 0), be::<2>(&[0], usize::MAX)), (None, None, None));
     }
 }

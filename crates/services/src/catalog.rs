@@ -28,10 +28,7 @@ const SERVICES: &[(&str, &str)] = files! {
 
 const PANELS: &[(&str, &str)] = files! { "panels": "data" "delivery" "monitoring" "web"; };
 
-const EXCLUDED: (&str, &str) = (
-    "services/excluded.toml",
-    include_str!("../../../catalog/services/excluded.toml"),
-);
+const EXCLUDED: (&str, &str) = ("services/excluded.toml", include_str!("../../../catalog/services/excluded.toml"));
 
 /// Why a catalogue file was refused.
 #[derive(Debug, thiserror::Error)]
@@ -231,21 +228,14 @@ pub fn summaries() -> &'static [ServiceSummary] {
 fn compile(pattern: &str) -> Result<Regex, String> {
     // Bytes, not characters: `.` is any byte but a line feed, `\xff` is that byte. The limit keeps one careless
     // repetition in a rule from costing every node a hundred megabytes.
-    RegexBuilder::new(pattern)
-        .unicode(false)
-        .size_limit(1 << 20)
-        .build()
-        .map_err(|e| e.to_string())
+    RegexBuilder::new(pattern).unicode(false).size_limit(1 << 20).build().map_err(|e| e.to_string())
 }
 
 impl Rule {
     fn compile(spec: RuleSpec, service: &str, on: On) -> Result<Rule, String> {
         let optional = |p: &Option<String>| p.as_deref().map(compile).transpose();
         let conditions = spec.headers.len()
-            + [spec.title.is_some(), spec.body.is_some(), spec.status.is_some()]
-                .iter()
-                .filter(|c| **c)
-                .count();
+            + [spec.title.is_some(), spec.body.is_some(), spec.status.is_some()].iter().filter(|c| **c).count();
         match &on {
             On::Http(_) if spec.pattern.is_some() || conditions == 0 => {
                 return Err("an http rule has headers, title, body or status".into());
@@ -256,11 +246,8 @@ impl Rule {
             }
             _ => {}
         }
-        let headers = spec
-            .headers
-            .iter()
-            .map(|(n, p)| Ok((n.to_ascii_lowercase(), compile(p)?)))
-            .collect::<Result<_, String>>()?;
+        let headers =
+            spec.headers.iter().map(|(n, p)| Ok((n.to_ascii_lowercase(), compile(p)?))).collect::<Result<_, String>>()?;
         Ok(Rule {
             service: service.to_owned(),
             on,
@@ -303,11 +290,7 @@ impl Rule {
         }
         let mut captures = Vec::new();
         for (name, pattern) in &self.headers {
-            let matched = response
-                .headers
-                .iter()
-                .filter(|(n, _)| n == name)
-                .find_map(|(_, v)| pattern.captures(v.as_bytes()));
+            let matched = response.headers.iter().filter(|(n, _)| n == name).find_map(|(_, v)| pattern.captures(v.as_bytes()));
             captures.push(matched?);
         }
         let title = response.title();
@@ -324,16 +307,8 @@ impl Rule {
 /// One verdict from all matches: a fallback counts only alone, HTTP itself gives way to what speaks through it, two
 /// services contradict each other, and of one service the first match that names a product tells.
 fn settle(matches: Vec<(bool, Found)>) -> Verdict {
-    let firm: Vec<Found> = matches
-        .iter()
-        .filter(|(fallback, _)| !fallback)
-        .map(|(_, f)| f.clone())
-        .collect();
-    let mut candidates = if firm.is_empty() {
-        matches.into_iter().map(|(_, f)| f).take(1).collect()
-    } else {
-        firm
-    };
+    let firm: Vec<Found> = matches.iter().filter(|(fallback, _)| !fallback).map(|(_, f)| f.clone()).collect();
+    let mut candidates = if firm.is_empty() { matches.into_iter().map(|(_, f)| f).take(1).collect() } else { firm };
     if candidates.iter().any(|f| f.service != "http") {
         candidates.retain(|f| f.service != "http");
     }
@@ -367,18 +342,12 @@ impl Rules {
             summaries: Vec::new(),
         };
         for (file, text) in services {
-            let refuse = |message: String| CatalogError {
-                file: (*file).to_owned(),
-                message,
-            };
+            let refuse = |message: String| CatalogError { file: (*file).to_owned(), message };
             let parsed: ServiceFile = toml::from_str(text).map_err(|e| refuse(e.to_string()))?;
             all.add_service(parsed).map_err(refuse)?;
         }
         for (file, text) in panels {
-            let refuse = |message: String| CatalogError {
-                file: (*file).to_owned(),
-                message,
-            };
+            let refuse = |message: String| CatalogError { file: (*file).to_owned(), message };
             let parsed: PanelFile = toml::from_str(text).map_err(|e| refuse(e.to_string()))?;
             for spec in parsed.panel {
                 let id = spec.id.clone();
@@ -390,10 +359,8 @@ impl Rules {
             }
         }
         let (file, text) = excluded;
-        let parsed: ExcludedFile = toml::from_str(text).map_err(|e| CatalogError {
-            file: file.to_owned(),
-            message: e.to_string(),
-        })?;
+        let parsed: ExcludedFile =
+            toml::from_str(text).map_err(|e| CatalogError { file: file.to_owned(), message: e.to_string() })?;
         all.excluded = parsed.excluded;
         Ok(all)
     }
@@ -413,28 +380,13 @@ impl Rules {
         }
         let names: Vec<String> = file.probe.iter().map(|p| p.name.clone()).collect();
         for probe in file.probe {
-            let after = probe
-                .after
-                .as_deref()
-                .map(compile)
-                .transpose()
-                .map_err(|e| format!("probe `{}`: {e}", probe.name))?;
+            let after = probe.after.as_deref().map(compile).transpose().map_err(|e| format!("probe `{}`: {e}", probe.name))?;
             match (probe.send, probe.path) {
                 (Some(send), None) => {
                     let request = unescape(&send).map_err(|e| format!("probe `{}`: {e}", probe.name))?;
-                    self.probes.push(Probe {
-                        name: probe.name,
-                        ports: file.ports.clone(),
-                        request,
-                        codec: None,
-                        after,
-                    });
+                    self.probes.push(Probe { name: probe.name, ports: file.ports.clone(), request, codec: None, after });
                 }
-                (None, Some(path)) => self.follow_ups.push(FollowUp {
-                    path,
-                    ports: file.ports.clone(),
-                    after,
-                }),
+                (None, Some(path)) => self.follow_ups.push(FollowUp { path, ports: file.ports.clone(), after }),
                 _ => return Err(format!("probe `{}` has either `send` or `path`", probe.name)),
             }
         }
@@ -450,9 +402,7 @@ impl Rules {
                     (_, Some(codec)) => On::Codec(codec.name),
                     _ if names.iter().any(|n| n == other) => On::Probe(other.to_owned()),
                     _ => {
-                        return Err(format!(
-                            "rule `{id}` looks on `{other}`, which is no probe, codec, `banner` or `http`"
-                        ));
+                        return Err(format!("rule `{id}` looks on `{other}`, which is no probe, codec, `banner` or `http`"));
                     }
                 },
             };
@@ -477,8 +427,7 @@ impl Rules {
                 }
                 _ => {}
             }
-            self.rules
-                .push(Rule::compile(spec, &file.service, on).map_err(|e| format!("rule `{id}`: {e}"))?);
+            self.rules.push(Rule::compile(spec, &file.service, on).map_err(|e| format!("rule `{id}`: {e}"))?);
         }
         self.summaries.push(summary);
         Ok(())
@@ -510,11 +459,7 @@ impl Rules {
     /// What the answer to a GET proves.
     pub(crate) fn http(&self, path: &str, response: &Response) -> Verdict {
         let on = On::Http(path.to_owned());
-        let matched = self
-            .rules
-            .iter()
-            .filter(|r| r.on == on)
-            .filter_map(|r| Some((r.fallback, r.http(response)?)));
+        let matched = self.rules.iter().filter(|r| r.on == on).filter_map(|r| Some((r.fallback, r.http(response)?)));
         settle(matched.collect())
     }
 
@@ -538,12 +483,7 @@ impl Rules {
         }
         http::whole(bytes);
         if let Some(response) = http::parse(bytes) {
-            let _ = (
-                self.http("/", &response),
-                self.http("/version", &response),
-                self.panel(&response),
-                http::shown(&response),
-            );
+            let _ = (self.http("/", &response), self.http("/version", &response), self.panel(&response), http::shown(&response));
         }
     }
 }
@@ -572,11 +512,7 @@ mod tests {
                 };
                 let all = if panel {
                     let product = rules.panel(&response);
-                    Verdict::Is(Found {
-                        service: "http".into(),
-                        product,
-                        ..Found::default()
-                    })
+                    Verdict::Is(Found { service: "http".into(), product, ..Found::default() })
                 } else {
                     rules.http(path, &response)
                 };
@@ -609,19 +545,11 @@ mod tests {
             match (own, all) {
                 (Some(own), Verdict::Is(all)) => {
                     // A panel's rules say nothing of versions.
-                    let (own, all) = (
-                        told(&own),
-                        if panel {
-                            (all.service, all.product, case.version.clone(), false)
-                        } else {
-                            told(&all)
-                        },
-                    );
+                    let (own, all) =
+                        (told(&own), if panel { (all.service, all.product, case.version.clone(), false) } else { told(&all) });
                     if own != expected || all != expected {
-                        failures.push(format!(
-                            "{}: {}: expected {expected:?}, got {own:?}, all rules {all:?}",
-                            rule.id, case.bytes
-                        ));
+                        failures
+                            .push(format!("{}: {}: expected {expected:?}, got {own:?}, all rules {all:?}", rule.id, case.bytes));
                     }
                 }
                 other => failures.push(format!("{}: {}: {other:?}", rule.id, case.bytes)),
@@ -650,12 +578,7 @@ mod tests {
             }
         }
         assert!(failures.is_empty(), "{} failures:\n{}", failures.len(), failures.join("\n"));
-        assert!(
-            rules.rules.len() > 40 && rules.panels.len() > 10,
-            "{} rules, {} panels",
-            rules.rules.len(),
-            rules.panels.len()
-        );
+        assert!(rules.rules.len() > 40 && rules.panels.len() > 10, "{} rules, {} panels", rules.rules.len(), rules.panels.len());
     }
 
     #[test]
@@ -666,11 +589,7 @@ mod tests {
             assert!(seen.insert(&rule.id), "{} twice", rule.id);
         }
         for codec in CODECS {
-            assert!(
-                rules.rules.iter().any(|r| r.on == On::Codec(codec.name)),
-                "{} has no rule",
-                codec.name
-            );
+            assert!(rules.rules.iter().any(|r| r.on == On::Codec(codec.name)), "{} has no rule", codec.name);
         }
     }
 
@@ -691,10 +610,7 @@ mod tests {
     #[test]
     fn a_broken_file_is_named_with_its_rule() {
         let broken = "service = 'x'\nproved = 'transcript'\n[[rule]]\nid = 'bad'\non = 'banner'\npattern = '('\ncases = []";
-        let err = Rules::parse(&[("services/x.toml", broken)], &[], EXCLUDED)
-            .err()
-            .unwrap()
-            .to_string();
+        let err = Rules::parse(&[("services/x.toml", broken)], &[], EXCLUDED).err().unwrap().to_string();
         assert!(err.contains("services/x.toml") && err.contains("`bad`"), "{err}");
     }
 

@@ -148,12 +148,7 @@ impl<'a> Visit<'a> {
             Err(_) => Some((State::Filtered, Reason::Timeout)),
         };
         if let (None, Some((state, reason))) = (&self.observation, seen) {
-            self.observation = Some(Observation {
-                endpoint: self.endpoint(),
-                state,
-                reason,
-                observed_at: now(),
-            });
+            self.observation = Some(Observation { endpoint: self.endpoint(), state, reason, observed_at: now() });
         }
         match outcome {
             Ok(Ok(stream)) => {

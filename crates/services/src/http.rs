@@ -35,12 +35,14 @@ pub(crate) fn host(endpoint: Endpoint) -> String {
     endpoint.socket_addr().to_string()
 }
 
-/// The one request we make. The agent names us, so that whoever reads the target's log knows who asked.
-pub(crate) fn get(endpoint: Endpoint, path: &str) -> Vec<u8> {
+/// The one request we make. The agent names us, so that whoever reads the target's log knows who asked. With `more`, the
+/// connection is to stay open for a further path: connections are what the budget has least of.
+pub(crate) fn get(endpoint: Endpoint, path: &str, more: bool) -> Vec<u8> {
     format!(
-        "GET {path} HTTP/1.1\r\nHost: {}\r\nUser-Agent: portreeve/{} (exposure inventory)\r\nAccept: */*\r\nConnection: close\r\n\r\n",
+        "GET {path} HTTP/1.1\r\nHost: {}\r\nUser-Agent: portreeve/{} (exposure inventory)\r\nAccept: */*\r\nConnection: {}\r\n\r\n",
         host(endpoint),
         env!("CARGO_PKG_VERSION"),
+        if more { "keep-alive" } else { "close" },
     )
     .into_bytes()
 }
@@ -54,9 +56,7 @@ pub(crate) fn parse(bytes: &[u8]) -> Option<Response> {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS];
     let mut response = httparse::Response::new(&mut headers);
     let mut config = httparse::ParserConfig::default();
-    config
-        .allow_spaces_after_header_name_in_responses(true)
-        .ignore_invalid_headers_in_responses(true);
+    config.allow_spaces_after_header_name_in_responses(true).ignore_invalid_headers_in_responses(true);
     let head = match config.parse_response(&mut response, bytes) {
         Ok(httparse::Status::Complete(head)) => head,
         _ => return None,
@@ -64,18 +64,11 @@ pub(crate) fn parse(bytes: &[u8]) -> Option<Response> {
     let headers: Vec<(String, String)> = response
         .headers
         .iter()
-        .map(|h| {
-            (
-                h.name.to_ascii_lowercase(),
-                String::from_utf8_lossy(h.value).trim().to_owned(),
-            )
-        })
+        .map(|h| (h.name.to_ascii_lowercase(), String::from_utf8_lossy(h.value).trim().to_owned()))
         .collect();
     let status = response.code?;
     let raw = bytes.get(head..)?;
-    let chunked = headers
-        .iter()
-        .any(|(n, v)| n == "transfer-encoding" && v.to_ascii_lowercase().contains("chunked"));
+    let chunked = headers.iter().any(|(n, v)| n == "transfer-encoding" && v.to_ascii_lowercase().contains("chunked"));
     let body = if chunked { unchunk(raw).0 } else { raw.to_vec() };
     Some(Response { status, headers, body })
 }
@@ -89,10 +82,7 @@ pub(crate) fn whole(bytes: &[u8]) -> bool {
     if matches!(response.status, 204 | 304) {
         return true;
     }
-    if response
-        .header("transfer-encoding")
-        .is_some_and(|v| v.to_ascii_lowercase().contains("chunked"))
-    {
+    if response.header("transfer-encoding").is_some_and(|v| v.to_ascii_lowercase().contains("chunked")) {
         let head = bytes.windows(4).position(|w| w == b"\r\n\r\n").map_or(bytes.len(), |p| p + 4);
         return unchunk(&bytes[head..]).1;
     }
@@ -110,9 +100,7 @@ fn unchunk(mut rest: &[u8]) -> (Vec<u8>, bool) {
             return (body, false);
         };
         let digits = rest[..line].split(|&b| b == b';').next().unwrap_or_default();
-        let size = std::str::from_utf8(digits)
-            .ok()
-            .and_then(|d| usize::from_str_radix(d.trim(), 16).ok());
+        let size = std::str::from_utf8(digits).ok().and_then(|d| usize::from_str_radix(d.trim(), 16).ok());
         rest = &rest[line + 2..];
         match size {
             None => return (body, false),
@@ -217,28 +205,17 @@ mod tests {
     fn titles_are_found_and_cleaned() {
         for (page, expected) in [
             ("<html><head><title>Grafana</title>", Some("Grafana")),
-            (
-                "<TITLE lang=en>\n  Apache2 &amp; Debian:\r\n It works </TITLE>",
-                Some("Apache2 & Debian: It works"),
-            ),
+            ("<TITLE lang=en>\n  Apache2 &amp; Debian:\r\n It works </TITLE>", Some("Apache2 & Debian: It works")),
             ("<title>\u{767b}\u{5f55} &#45; &#x7ba1;&#x7406;</title>", Some("登录 - 管理")),
             ("<title>cut off", Some("cut off")),
             ("<title></title>", None),
             ("<titlebar>x</titlebar>", None),
             ("no page", None),
-            (
-                "<title>a &bogus; b &#99999999; & c</title>",
-                Some("a &bogus; b &#99999999; & c"),
-            ),
+            ("<title>a &bogus; b &#99999999; & c</title>", Some("a &bogus; b &#99999999; & c")),
         ] {
             assert_eq!(title(page.as_bytes()).as_deref(), expected, "{page}");
         }
-        assert_eq!(
-            title(format!("<title>{}</title>", "x".repeat(9000)).as_bytes())
-                .unwrap()
-                .len(),
-            256
-        );
+        assert_eq!(title(format!("<title>{}</title>", "x".repeat(9000)).as_bytes()).unwrap().len(), 256);
     }
 
     #[test]
@@ -247,10 +224,7 @@ mod tests {
             ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", true),
             ("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nok", false),
             ("HTTP/1.1 204 No Content\r\n\r\n", true),
-            (
-                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
-                true,
-            ),
+            ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n", true),
             ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n", false),
             ("HTTP/1.0 200 OK\r\n\r\nok", false),
             ("HTTP/1.1 200 OK\r\nContent-Le", false),

@@ -38,12 +38,7 @@ struct Conclusion {
 
 impl Conclusion {
     fn bare(identity: Identity) -> Self {
-        Conclusion {
-            identity,
-            service: None,
-            evidence: None,
-            banner: None,
-        }
+        Conclusion { identity, service: None, evidence: None, banner: None }
     }
 }
 
@@ -68,14 +63,10 @@ pub async fn identify(endpoint: InScope<Endpoint>, budget: &Budget, permit: &dyn
             };
             inquiry.run().await
         }
-        (Proto::Tcp, Some(why)) => Conclusion {
-            evidence: Some(format!("never-probe: {why}")),
-            ..Conclusion::bare(Identity::Excluded)
-        },
-        (Proto::Udp, _) => Conclusion {
-            evidence: Some("never-probe: udp".into()),
-            ..Conclusion::bare(Identity::Excluded)
-        },
+        (Proto::Tcp, Some(why)) => {
+            Conclusion { evidence: Some(format!("never-probe: {why}")), ..Conclusion::bare(Identity::Excluded) }
+        }
+        (Proto::Udp, _) => Conclusion { evidence: Some("never-probe: udp".into()), ..Conclusion::bare(Identity::Excluded) },
     };
     Identified {
         identification: Identification {
@@ -119,10 +110,7 @@ impl Inquiry<'_, '_> {
         let mut stream = match self.visit.dial().await {
             Ok(stream) => Some(stream),
             Err(NoConnection::Refused(why)) => {
-                return Conclusion {
-                    evidence: Some(format!("connect: {why}")),
-                    ..Conclusion::bare(Identity::Unreachable)
-                };
+                return Conclusion { evidence: Some(format!("connect: {why}")), ..Conclusion::bare(Identity::Unreachable) };
             }
             Err(NoConnection::Spent) => return Conclusion::bare(Identity::Unreachable),
         };
@@ -207,11 +195,7 @@ impl Inquiry<'_, '_> {
     }
 
     async fn handshake(&mut self, stream: Stream) -> Option<Stream> {
-        let wait = if affinity(self.port(), &self.rules.tls_ports) == 3 {
-            TLS_WAIT * PROMISED
-        } else {
-            TLS_WAIT
-        };
+        let wait = if affinity(self.port(), &self.rules.tls_ports) == 3 { TLS_WAIT * PROMISED } else { TLS_WAIT };
         match tls::handshake(self.visit, stream, wait).await {
             Handshake::Done(stream, tls) => {
                 self.tls = Some(tls);
@@ -229,37 +213,39 @@ impl Inquiry<'_, '_> {
     }
 
     async fn get(&mut self, mut stream: Stream) -> Next {
-        let wait = if affinity(self.port(), &self.rules.http_ports) == 3 {
-            HTTP_WAIT * PROMISED
-        } else {
-            HTTP_WAIT
-        };
-        let request = http::get(self.visit.endpoint(), "/");
+        let wait = if affinity(self.port(), &self.rules.http_ports) == 3 { HTTP_WAIT * PROMISED } else { HTTP_WAIT };
+        let request = http::get(self.visit.endpoint(), "/", true);
         let answer = self.visit.ask(&mut stream, &request, wait, http::whole).await;
         if let Some(response) = http::parse(&answer.bytes) {
-            drop(stream);
-            return self.http(response, &answer.bytes).await;
+            return self.http(response, answer, stream).await;
         }
         self.judge("http-get", &request, answer, stream)
     }
 
     /// An answer in HTTP: its product, if need be by a second path.
-    async fn http(&mut self, response: http::Response, raw: &[u8]) -> Next {
+    async fn http(&mut self, response: http::Response, answer: Answer, stream: Stream) -> Next {
         let mut verdict = self.rules.http("/", &response);
         let (mut evidence, mut shown) = ("http-get".to_owned(), http::shown(&response));
         let told = |v: &Verdict| matches!(v, Verdict::Is(f) if f.service != "http");
         if !told(&verdict) {
             let port = self.port();
-            let promising = self
-                .rules
-                .follow_ups
-                .iter()
-                .filter(|f| affinity(port, &f.ports) == 3 || f.after.as_ref().is_some_and(|after| after.is_match(raw)));
+            let promising =
+                self.rules.follow_ups.iter().filter(|f| {
+                    affinity(port, &f.ports) == 3 || f.after.as_ref().is_some_and(|after| after.is_match(&answer.bytes))
+                });
+            let mut kept = (answer.ending == Ending::Whole).then_some(stream);
             for follow_up in promising {
-                let Some(mut stream) = self.open().await else { break };
-                let request = http::get(self.visit.endpoint(), &follow_up.path);
+                let reused = kept.take();
+                let Some(mut stream) = (match reused {
+                    Some(stream) => Some(stream),
+                    None => self.open().await,
+                }) else {
+                    break;
+                };
+                let request = http::get(self.visit.endpoint(), &follow_up.path, true);
                 let answer = self.visit.ask(&mut stream, &request, HTTP_WAIT, http::whole).await;
                 let Some(second) = http::parse(&answer.bytes) else { continue };
+                kept = (answer.ending == Ending::Whole).then_some(stream);
                 let more = self.rules.http(&follow_up.path, &second);
                 if told(&more) {
                     evidence = format!("http-get {}", follow_up.path);
@@ -294,10 +280,7 @@ impl Inquiry<'_, '_> {
             _ => ASK_WAIT,
         };
         let Some(codec) = probe.codec else {
-            let answer = self
-                .visit
-                .ask(&mut stream, &probe.request, wait, |b| b.ends_with(b"\n\n"))
-                .await;
+            let answer = self.visit.ask(&mut stream, &probe.request, wait, |b| b.ends_with(b"\n\n")).await;
             return self.judge(&probe.name, &probe.request, answer, stream);
         };
         // Whatever else may answer here marks its end, too: waiting longer tells nothing more.
@@ -335,10 +318,7 @@ impl Inquiry<'_, '_> {
             return Next::Go(None);
         }
         if !request.is_empty() && bytes == request {
-            let found = Found {
-                service: "echo".into(),
-                ..Found::default()
-            };
+            let found = Found { service: "echo".into(), ..Found::default() };
             return Next::Conclude(Box::new(self.found(found, evidence, Some(printable(bytes)))));
         }
         match self.rules.text(Some(evidence), bytes) {
@@ -366,11 +346,7 @@ impl Inquiry<'_, '_> {
             self.first(Step::Tls);
             return Next::Go(None);
         }
-        let suggested = self
-            .rules
-            .probes
-            .iter()
-            .position(|p| p.after.as_ref().is_some_and(|after| after.is_match(bytes)));
+        let suggested = self.rules.probes.iter().position(|p| p.after.as_ref().is_some_and(|after| after.is_match(bytes)));
         if let Some(index) = suggested.filter(|&i| self.plan.contains(&Step::Ask(i))) {
             self.first(Step::Ask(index));
             let alive = matches!(answer.ending, Ending::Quiet | Ending::Whole);
@@ -385,9 +361,7 @@ impl Inquiry<'_, '_> {
 
     fn hung_up(&mut self) {
         let first_time = !std::mem::replace(&mut self.hung_up, true);
-        let promised = [&self.rules.http_ports, &self.rules.tls_ports]
-            .iter()
-            .any(|ports| affinity(self.port(), ports) == 3);
+        let promised = [&self.rules.http_ports, &self.rules.tls_ports].iter().any(|ports| affinity(self.port(), ports) == 3);
         if first_time && self.tls.is_none() && !promised {
             self.plan = order::closed_on_text(self.rules, &self.plan);
         }
@@ -409,12 +383,7 @@ impl Inquiry<'_, '_> {
         };
         Conclusion {
             identity,
-            service: Some(Service {
-                name: found.service,
-                product: found.product,
-                version: found.version,
-                tls: self.tls.clone(),
-            }),
+            service: Some(Service { name: found.service, product: found.product, version: found.version, tls: self.tls.clone() }),
             evidence: Some(evidence.to_owned()),
             banner,
         }
@@ -423,12 +392,7 @@ impl Inquiry<'_, '_> {
     fn protocol_only(&self, name: &str, evidence: &str, banner: Option<String>) -> Conclusion {
         Conclusion {
             identity: Identity::ProtocolOnly,
-            service: Some(Service {
-                name: name.to_owned(),
-                product: None,
-                version: None,
-                tls: self.tls.clone(),
-            }),
+            service: Some(Service { name: name.to_owned(), product: None, version: None, tls: self.tls.clone() }),
             evidence: Some(evidence.to_owned()),
             banner,
         }
@@ -456,12 +420,7 @@ impl Inquiry<'_, '_> {
         let evidence = self.heard.as_ref().map(|(evidence, _)| evidence.clone());
         let only = |name: &str, tls: Option<Tls>, evidence: String, banner: Option<String>| Conclusion {
             identity: Identity::ProtocolOnly,
-            service: Some(Service {
-                name: name.to_owned(),
-                product: None,
-                version: None,
-                tls,
-            }),
+            service: Some(Service { name: name.to_owned(), product: None, version: None, tls }),
             evidence: Some(evidence),
             banner,
         };
@@ -469,11 +428,7 @@ impl Inquiry<'_, '_> {
             (Some(tls), _) => only("", Some(tls), evidence.unwrap_or_else(|| "tls-handshake".into()), heard),
             (None, Some((alert, tls))) => only(if tls.is_some() { "" } else { "tls" }, tls, alert, None),
             (None, None) => match (heard, self.hung_up) {
-                (Some(banner), _) => Conclusion {
-                    evidence,
-                    banner: Some(banner),
-                    ..Conclusion::bare(Identity::Unrecognised)
-                },
+                (Some(banner), _) => Conclusion { evidence, banner: Some(banner), ..Conclusion::bare(Identity::Unrecognised) },
                 (None, true) => Conclusion::bare(Identity::ClosesOnData),
                 (None, false) => Conclusion::bare(Identity::Silent),
             },

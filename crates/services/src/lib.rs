@@ -56,6 +56,14 @@ impl Default for Budget {
     }
 }
 
+impl Budget {
+    /// For the slow lane: enough connections for every question there is. For ports that the ordinary budget left silent,
+    /// hanging up or unrecognised, asked once in a while and never in every cycle.
+    pub fn thorough() -> Self {
+        Budget { per_endpoint: Duration::from_secs(15), max_connections: 12, ..Budget::default() }
+    }
+}
+
 /// The caller's pacing: asked before each connection, answered when one more may be made to that address.
 #[async_trait]
 pub trait Permit: Send + Sync {

@@ -18,17 +18,16 @@ pub(crate) enum Step {
 }
 
 /// How much a port number promises a service with these canonical ports: 3 it is one of them, 2 it is one of them with a
-/// digit more (16379, 33890), 1 it is within ten of one (3307), 0 nothing.
+/// digit more (16379, 33890), 1 it is one of them with two digits more (28389) or within ten of one (3307), 0 nothing.
 pub(crate) fn affinity(port: u16, canonical: &[u16]) -> u8 {
     let digits = port.to_string();
     let one = |&known: &u16| {
         let known_digits = known.to_string();
-        let lengthened = digits.len() == known_digits.len() + 1
-            && known_digits.len() >= 3
-            && (digits.starts_with(&known_digits) || digits.ends_with(&known_digits));
+        let within = known_digits.len() >= 3 && (digits.starts_with(&known_digits) || digits.ends_with(&known_digits));
         match () {
             () if port == known => 3,
-            () if lengthened => 2,
+            () if within && digits.len() == known_digits.len() + 1 => 2,
+            () if within => 1,
             () if port.abs_diff(known) <= 10 && known >= 1000 => 1,
             () => 0,
         }
@@ -46,12 +45,8 @@ fn named(rules: &Rules, name: &str) -> Option<Step> {
 
 /// Probes by affinity, best first; those of one affinity in catalogue order.
 fn by_affinity(rules: &Rules, port: u16) -> Vec<(u8, Step)> {
-    let mut list: Vec<(u8, Step)> = rules
-        .probes
-        .iter()
-        .enumerate()
-        .map(|(i, p)| (affinity(port, &p.ports), Step::Ask(i)))
-        .collect();
+    let mut list: Vec<(u8, Step)> =
+        rules.probes.iter().enumerate().map(|(i, p)| (affinity(port, &p.ports), Step::Ask(i))).collect();
     list.sort_by_key(|(affinity, _)| std::cmp::Reverse(*affinity));
     list
 }
@@ -102,12 +97,7 @@ pub(crate) fn inside_tls(rules: &Rules, port: u16) -> VecDeque<Step> {
 /// The rest of the plan after a connection was closed on our text without an answer. HTTP servers answer nonsense with an
 /// error; what hangs up wants a binary protocol: TLS, PostgreSQL, and HTTP only then (a MongoDB says so to a GET).
 pub(crate) fn closed_on_text(rules: &Rules, rest: &VecDeque<Step>) -> VecDeque<Step> {
-    let first = [
-        Some(Step::Tls),
-        named(rules, "postgresql-startup"),
-        Some(Step::Http),
-        named(rules, "rdp-x224"),
-    ];
+    let first = [Some(Step::Tls), named(rules, "postgresql-startup"), Some(Step::Http), named(rules, "rdp-x224")];
     let first = first.into_iter().flatten().filter(|s| rest.contains(s));
     distinct(first.chain(rest.iter().copied()))
 }
@@ -138,6 +128,7 @@ mod tests {
             (8080, 80, 0),
             (90, 80, 0),
             (22, 23, 0),
+            (28389, 389, 1),
             (5000, 6379, 0),
         ] {
             assert_eq!(affinity(port, &[canonical]), expected, "{port} and {canonical}");
@@ -158,11 +149,7 @@ mod tests {
         ] {
             let plan = silent(Rules::builtin(), port);
             assert_eq!(names(&plan)[..first.len()], *first, "{port}");
-            assert_eq!(
-                plan.len(),
-                Rules::builtin().probes.len() + 2,
-                "{port}: everything is in the plan, once"
-            );
+            assert_eq!(plan.len(), Rules::builtin().probes.len() + 2, "{port}: everything is in the plan, once");
         }
     }
 
@@ -185,9 +172,6 @@ mod tests {
         let rules = Rules::builtin();
         let mut plan = silent(rules, 49123);
         plan.pop_front();
-        assert_eq!(
-            names(&closed_on_text(rules, &plan))[..4],
-            ["tls", "postgresql-startup", "http", "rdp-x224"]
-        );
+        assert_eq!(names(&closed_on_text(rules, &plan))[..4], ["tls", "postgresql-startup", "http", "rdp-x224"]);
     }
 }

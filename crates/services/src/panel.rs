@@ -28,11 +28,7 @@ pub async fn fetch_panel(endpoint: InScope<Endpoint>, budget: &Budget, permit: &
         true => front_page(&mut visit, rules).await,
         false => None,
     };
-    PanelObservation {
-        endpoint: at,
-        panel,
-        observed_at: now(),
-    }
+    PanelObservation { endpoint: at, panel, observed_at: now() }
 }
 
 /// One GET on a connection of its own; `None` when what comes back is no HTTP.
@@ -44,7 +40,7 @@ async fn get(visit: &mut Visit<'_>, encrypted: bool, path: &str) -> Option<http:
         };
         stream = inside;
     }
-    let request = http::get(visit.endpoint(), path);
+    let request = http::get(visit.endpoint(), path, false);
     let answer = visit.ask(&mut stream, &request, WAIT, http::whole).await;
     http::parse(&answer.bytes)
 }
@@ -59,20 +55,14 @@ async fn front_page(visit: &mut Visit<'_>, rules: &Rules) -> Option<Panel> {
         (response, encrypted) = (Some(other), !encrypted);
     }
     let mut response = response?;
-    let location = response
-        .header("location")
-        .filter(|_| (300..400).contains(&response.status))
-        .map(str::to_owned);
+    let location = response.header("location").filter(|_| (300..400).contains(&response.status)).map(str::to_owned);
     let mut path = "/".to_owned();
     let mut product = rules.panel(&response);
     for _ in 0..REDIRECTS {
         if !matches!(response.status, 301 | 302 | 303 | 307 | 308) {
             break;
         }
-        let Some(target) = response
-            .header("location")
-            .and_then(|l| same_endpoint(visit.endpoint(), encrypted, &path, l))
-        else {
+        let Some(target) = response.header("location").and_then(|l| same_endpoint(visit.endpoint(), encrypted, &path, l)) else {
             break;
         };
         if (target.0, target.1.as_str()) == (encrypted, path.as_str()) {
@@ -124,23 +114,12 @@ fn same_endpoint(endpoint: Endpoint, encrypted: bool, path: &str, location: &str
     let (authority, tail) = rest.split_at(end);
     let standard = if encrypted { 443 } else { 80 };
     let with_port = authority.parse::<std::net::SocketAddr>().ok();
-    let bare = authority
-        .trim_start_matches('[')
-        .trim_end_matches(']')
-        .parse()
-        .ok()
-        .map(|ip| std::net::SocketAddr::new(ip, standard));
+    let bare =
+        authority.trim_start_matches('[').trim_end_matches(']').parse().ok().map(|ip| std::net::SocketAddr::new(ip, standard));
     if with_port.or(bare)? != endpoint.socket_addr() {
         return None;
     }
-    Some((
-        encrypted,
-        if tail.starts_with('/') {
-            tail.to_owned()
-        } else {
-            format!("/{tail}")
-        },
-    ))
+    Some((encrypted, if tail.starts_with('/') { tail.to_owned() } else { format!("/{tail}") }))
 }
 
 #[cfg(test)]
@@ -171,21 +150,11 @@ mod tests {
             ("/", "", None),
         ] {
             let got = same_endpoint(v4, false, path, location);
-            assert_eq!(
-                got.as_ref().map(|(tls, p)| (*tls, p.as_str())),
-                expected,
-                "{path} → {location}"
-            );
+            assert_eq!(got.as_ref().map(|(tls, p)| (*tls, p.as_str())), expected, "{path} → {location}");
         }
         let v6 = Endpoint::tcp("2001:db8::1".parse().unwrap(), 443);
-        assert_eq!(
-            same_endpoint(v6, false, "/", "https://[2001:db8::1]/x"),
-            Some((true, "/x".into()))
-        );
-        assert_eq!(
-            same_endpoint(v6, false, "/", "https://[2001:db8::1]:443/x"),
-            Some((true, "/x".into()))
-        );
+        assert_eq!(same_endpoint(v6, false, "/", "https://[2001:db8::1]/x"), Some((true, "/x".into())));
+        assert_eq!(same_endpoint(v6, false, "/", "https://[2001:db8::1]:443/x"), Some((true, "/x".into())));
     }
 
     proptest! {

@@ -32,12 +32,7 @@ impl Turns {
             }
             queue.push_back(endpoint);
         }
-        Turns {
-            waiting,
-            ready,
-            busy: HashMap::new(),
-            per_host: per_host.max(1),
-        }
+        Turns { waiting, ready, busy: HashMap::new(), per_host: per_host.max(1) }
     }
 
     fn next(&mut self) -> Option<InScope<Endpoint>> {
@@ -102,17 +97,12 @@ mod tests {
 
     fn endpoints(list: &[(&str, u16)]) -> Vec<InScope<Endpoint>> {
         let scope = Scope::new(&["10.0.0.0/8".parse().unwrap()], &[]);
-        list.iter()
-            .map(|&(ip, port)| scope.admit(Endpoint::tcp(ip.parse().unwrap(), port)).unwrap())
-            .collect()
+        list.iter().map(|&(ip, port)| scope.admit(Endpoint::tcp(ip.parse().unwrap(), port)).unwrap()).collect()
     }
 
     #[test]
     fn hosts_take_turns_and_none_gets_more_than_its_share() {
-        let mut turns = Turns::new(
-            endpoints(&[("10.0.0.1", 1), ("10.0.0.1", 2), ("10.0.0.1", 3), ("10.0.0.2", 1)]),
-            2,
-        );
+        let mut turns = Turns::new(endpoints(&[("10.0.0.1", 1), ("10.0.0.1", 2), ("10.0.0.1", 3), ("10.0.0.2", 1)]), 2);
         let mut next = || turns.next().map(|e| e.get().to_string());
         assert_eq!(next().as_deref(), Some("10.0.0.1:1/tcp"));
         assert_eq!(next().as_deref(), Some("10.0.0.2:1/tcp"));
@@ -125,9 +115,7 @@ mod tests {
 
     #[test]
     fn every_endpoint_gets_exactly_one_turn() {
-        let list: Vec<_> = (1..=40u16)
-            .map(|p| (["10.0.0.1", "10.0.0.2", "10.0.0.3"][usize::from(p % 3)], p))
-            .collect();
+        let list: Vec<_> = (1..=40u16).map(|p| (["10.0.0.1", "10.0.0.2", "10.0.0.3"][usize::from(p % 3)], p)).collect();
         for per_host in 1..5 {
             let mut turns = Turns::new(endpoints(&list), per_host);
             let (mut seen, mut running) = (Vec::new(), VecDeque::new());

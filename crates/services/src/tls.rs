@@ -77,18 +77,11 @@ pub(crate) async fn handshake(visit: &Visit<'_>, stream: Stream, wait: Duration)
         return Handshake::Foreign;
     };
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let recorder = Arc::new(Recorder {
-        schemes: provider.signature_verification_algorithms.supported_schemes(),
-        leaf: Mutex::new(None),
-    });
+    let recorder =
+        Arc::new(Recorder { schemes: provider.signature_verification_algorithms.supported_schemes(), leaf: Mutex::new(None) });
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
-        .map(|builder| {
-            builder
-                .dangerous()
-                .with_custom_certificate_verifier(recorder.clone())
-                .with_no_client_auth()
-        });
+        .map(|builder| builder.dangerous().with_custom_certificate_verifier(recorder.clone()).with_no_client_auth());
     let Ok(mut config) = config else { return Handshake::Foreign };
     config.enable_sni = false;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
@@ -119,10 +112,7 @@ pub(crate) async fn handshake(visit: &Visit<'_>, stream: Stream, wait: Duration)
 
 /// A certificate that no parser of ours can read still has a fingerprint.
 fn unreadable(der: &[u8]) -> Tls {
-    Tls {
-        sha256: fingerprint(der),
-        ..Tls::default()
-    }
+    Tls { sha256: fingerprint(der), ..Tls::default() }
 }
 
 fn fingerprint(der: &[u8]) -> String {
@@ -187,15 +177,7 @@ fn rfc4514(name: &X509Name<'_>) -> String {
             };
             let value = match attribute.as_str() {
                 Ok(text) => escape(&tidy(text, 256)),
-                Err(_) => format!(
-                    "#{}",
-                    attribute
-                        .as_slice()
-                        .iter()
-                        .take(64)
-                        .map(|b| format!("{b:02x}"))
-                        .collect::<String>()
-                ),
+                Err(_) => format!("#{}", attribute.as_slice().iter().take(64).map(|b| format!("{b:02x}")).collect::<String>()),
             };
             format!("{key}={value}")
         });
@@ -231,13 +213,9 @@ mod tests {
 
     #[test]
     fn names_are_escaped_as_rfc_4514_wants() {
-        for (value, written) in [
-            ("plain", "plain"),
-            ("a,b+c", "a\\,b\\+c"),
-            ("#x", "\\#x"),
-            ("x#", "x#"),
-            ("a\"<>;\\", "a\\\"\\<\\>\\;\\\\"),
-        ] {
+        for (value, written) in
+            [("plain", "plain"), ("a,b+c", "a\\,b\\+c"), ("#x", "\\#x"), ("x#", "x#"), ("a\"<>;\\", "a\\\"\\<\\>\\;\\\\")]
+        {
             assert_eq!(escape(value), written);
         }
     }
@@ -245,13 +223,7 @@ mod tests {
     #[test]
     fn an_alert_in_the_clear_is_seen_as_tls() {
         assert!(is_alert(&[0x15, 3, 1, 0, 2, 2, 70]));
-        for other in [
-            &b"HTTP/1.1 400"[..],
-            &[0x16, 3, 1, 0, 2, 2, 70],
-            &[0x15, 3, 1, 0, 3, 2, 70],
-            &[0x15, 3, 1],
-            &[],
-        ] {
+        for other in [&b"HTTP/1.1 400"[..], &[0x16, 3, 1, 0, 2, 2, 70], &[0x15, 3, 1, 0, 3, 2, 70], &[0x15, 3, 1], &[]] {
             assert!(!is_alert(other), "{other:?}");
         }
     }

@@ -52,16 +52,8 @@ pub(crate) struct Codec {
 }
 
 /// Every codec. A new one is a folder and a line.
-pub(crate) const CODECS: &[Codec] = &[
-    mysql::CODEC,
-    nats::CODEC,
-    redis::CODEC,
-    memcached::CODEC,
-    postgresql::CODEC,
-    mongodb::CODEC,
-    ldap::CODEC,
-    rdp::CODEC,
-];
+pub(crate) const CODECS: &[Codec] =
+    &[mysql::CODEC, nats::CODEC, redis::CODEC, memcached::CODEC, postgresql::CODEC, mongodb::CODEC, ldap::CODEC, rdp::CODEC];
 
 #[cfg(test)]
 mod tests {

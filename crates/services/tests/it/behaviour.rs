@@ -114,10 +114,7 @@ async fn an_answer_to_everything_that_no_rule_knows_is_unrecognised() {
     })
     .await;
     let result = identify(port).await.identification;
-    assert_eq!(
-        (result.identity, result.banner.as_deref()),
-        (Identity::Unrecognised, Some("what?\\r\\n"))
-    );
+    assert_eq!((result.identity, result.banner.as_deref()), (Identity::Unrecognised, Some("what?\\r\\n")));
 }
 
 #[tokio::test]
@@ -128,10 +125,7 @@ async fn http_without_a_name_is_a_protocol_only() {
     })
     .await;
     let result = identify(port).await.identification;
-    assert_eq!(
-        (result.identity, line(&result).as_str()),
-        (Identity::ProtocolOnly, "protocol-only http")
-    );
+    assert_eq!((result.identity, line(&result).as_str()), (Identity::ProtocolOnly, "protocol-only http"));
 }
 
 #[tokio::test]
@@ -166,10 +160,7 @@ impl Permit for Slow {
 #[tokio::test]
 async fn every_connection_has_its_permit_and_waiting_for_it_costs_the_target_nothing() {
     let (port, accepted) = listener(swallow).await;
-    let budget = Budget {
-        per_endpoint: Duration::from_millis(4_000),
-        ..Budget::default()
-    };
+    let budget = Budget { per_endpoint: Duration::from_millis(4_000), ..Budget::default() };
     let slow = Slow(AtomicUsize::new(0), Duration::from_millis(1_500));
     let result = services::identify(loopback(port), &budget, &slow).await;
     assert_eq!(result.identification.identity, Identity::Silent);
@@ -181,11 +172,7 @@ async fn every_connection_has_its_permit_and_waiting_for_it_costs_the_target_not
 #[tokio::test]
 async fn a_smaller_budget_is_kept_too() {
     let (port, accepted) = listener(swallow).await;
-    let budget = Budget {
-        max_connections: 1,
-        per_endpoint: Duration::from_millis(900),
-        ..Budget::default()
-    };
+    let budget = Budget { max_connections: 1, per_endpoint: Duration::from_millis(900), ..Budget::default() };
     let begun = Instant::now();
     let result = services::identify(loopback(port), &budget, &Unpaced).await;
     assert_eq!(result.identification.identity, Identity::Silent);

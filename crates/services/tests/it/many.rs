@@ -15,9 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 /// A silent port on 127.0.0.<host> that records how many connections are open at the same time.
 async fn silent(host: u8, open: Arc<AtomicUsize>, most: Arc<AtomicUsize>) -> InScope<Endpoint> {
-    let listener = TcpListener::bind((format!("127.0.0.{host}"), servers::free_port()))
-        .await
-        .unwrap();
+    let listener = TcpListener::bind((format!("127.0.0.{host}"), servers::free_port())).await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {

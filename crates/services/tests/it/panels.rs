@@ -14,10 +14,7 @@ async fn a_front_page_in_the_clear() {
         "listen 127.0.0.1:{port}; default_type text/html; return 200 '<html><title>Grafana</title><script>window.grafanaBootData = {}</script>';",
     );
     let panel = panel(server.port).await.unwrap();
-    assert_eq!(
-        (panel.scheme.as_str(), panel.status, panel.title.as_deref()),
-        ("http", 200, Some("Grafana"))
-    );
+    assert_eq!((panel.scheme.as_str(), panel.status, panel.title.as_deref()), ("http", 200, Some("Grafana")));
     assert_eq!(panel.product.as_deref(), Some("Grafana"));
     assert!(panel.server.unwrap().starts_with("nginx/"));
     assert_eq!(panel.location, None);
@@ -28,10 +25,7 @@ async fn tls_on_an_odd_port_is_found_after_the_complaint() {
     let server =
         servers::nginx("listen 127.0.0.1:{port} ssl; default_type text/html; return 200 '<title>登录 &amp; go</title>';");
     let panel = panel(server.port).await.unwrap();
-    assert_eq!(
-        (panel.scheme.as_str(), panel.status, panel.title.as_deref()),
-        ("https", 200, Some("登录 & go"))
-    );
+    assert_eq!((panel.scheme.as_str(), panel.status, panel.title.as_deref()), ("https", 200, Some("登录 & go")));
 }
 
 #[tokio::test]
@@ -43,11 +37,7 @@ async fn redirects_are_followed_on_the_endpoint_only() {
     );
     let panel_here = panel(server.port).await.unwrap();
     assert_eq!((panel_here.status, panel_here.title.as_deref()), (200, Some("Console")));
-    assert_eq!(
-        panel_here.location.as_deref(),
-        Some("/login"),
-        "the first redirect, without its query"
-    );
+    assert_eq!(panel_here.location.as_deref(), Some("/login"), "the first redirect, without its query");
 
     let leaving = servers::nginx("listen 127.0.0.1:{port}; return 302 http://127.0.0.2:{port}/;");
     let panel = panel(leaving.port).await.unwrap();

@@ -9,18 +9,10 @@ use model::{Reason, State};
 async fn expect(server: &Server, expected: &str) -> services::Identified {
     let result = identify(server.port).await;
     let said = line(&result.identification);
-    assert!(
-        said.starts_with(expected),
-        "expected `{expected}`, got `{said}`: {:?}",
-        result.identification
-    );
+    assert!(said.starts_with(expected), "expected `{expected}`, got `{said}`: {:?}", result.identification);
     let seen = result.observation.as_ref().unwrap();
     assert_eq!((seen.state, seen.reason), (State::Open, Reason::Connected));
-    assert!(
-        result.identification.evidence.is_some() && result.identification.banner.is_some(),
-        "{:?}",
-        result.identification
-    );
+    assert!(result.identification.evidence.is_some() && result.identification.banner.is_some(), "{:?}", result.identification);
     result
 }
 
@@ -144,9 +136,6 @@ async fn a_server_that_wants_a_client_certificate_says_so() {
         assert_eq!(result.identity, Identity::ProtocolOnly, "{version}: {result:?}");
         let tls = result.service.as_ref().and_then(|s| s.tls.as_ref());
         assert_eq!(tls.map(|t| t.self_signed), Some(true), "{version}: {result:?}");
-        assert!(
-            result.evidence.as_deref().unwrap_or_default().starts_with("tls-"),
-            "{version}: {result:?}"
-        );
+        assert!(result.evidence.as_deref().unwrap_or_default().starts_with("tls-"), "{version}: {result:?}");
     }
 }

@@ -18,10 +18,7 @@ pub struct Server {
 impl Drop for Server {
     fn drop(&mut self) {
         // Asked to first, because some (PostgreSQL, MariaDB, nginx) have children and shared memory to clear away.
-        Command::new("kill")
-            .args(["-TERM", &self.child.id().to_string()])
-            .status()
-            .ok();
+        Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().ok();
         let until = Instant::now() + Duration::from_secs(10);
         while Instant::now() < until {
             if !matches!(self.child.try_wait(), Ok(None)) {
@@ -48,29 +45,15 @@ pub fn free_port() -> u16 {
 
 /// The path of a program, or a failure that names the Debian package to install.
 pub fn program(name: &str, package: &str) -> PathBuf {
-    let extra = [
-        "/usr/sbin",
-        "/usr/local/sbin",
-        "/sbin",
-        "/usr/lib/postgresql/15/bin",
-        "/usr/lib/postgresql/17/bin",
-    ];
+    let extra = ["/usr/sbin", "/usr/local/sbin", "/sbin", "/usr/lib/postgresql/15/bin", "/usr/lib/postgresql/17/bin"];
     let path = std::env::var("PATH").unwrap_or_default();
-    let found = path
-        .split(':')
-        .chain(extra)
-        .map(|folder| Path::new(folder).join(name))
-        .find(|p| p.exists());
+    let found = path.split(':').chain(extra).map(|folder| Path::new(folder).join(name)).find(|p| p.exists());
     found.unwrap_or_else(|| panic!("`{name}` is missing\nhint: apt-get install {package}"))
 }
 
 fn run(command: &mut Command) {
     let output = command.output().unwrap_or_else(|e| panic!("{command:?}: {e}"));
-    assert!(
-        output.status.success(),
-        "{command:?}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
 /// A directory that other users may look into: several servers give up root.
@@ -103,9 +86,7 @@ pub fn start(mut command: Command, port: u16, dir: TempDir) -> Server {
 pub fn redis(extra: &[&str]) -> Server {
     let (port, dir) = (free_port(), directory());
     let mut c = Command::new(program("redis-server", "redis-server"));
-    c.args(["--bind", "127.0.0.1", "--save", "", "--port", &port.to_string(), "--dir"])
-        .arg(dir.path())
-        .args(extra);
+    c.args(["--bind", "127.0.0.1", "--save", "", "--port", &port.to_string(), "--dir"]).arg(dir.path()).args(extra);
     start(c, port, dir)
 }
 
@@ -126,15 +107,10 @@ pub fn nats() -> Server {
 pub fn sshd() -> Server {
     let (port, dir) = (free_port(), directory());
     let key = dir.path().join("key");
-    run(Command::new(program("ssh-keygen", "openssh-client"))
-        .args(["-q", "-t", "ed25519", "-N", "", "-f"])
-        .arg(&key));
+    run(Command::new(program("ssh-keygen", "openssh-client")).args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&key));
     std::fs::create_dir_all("/run/sshd").unwrap();
     let config = dir.path().join("sshd_config");
-    let text = format!(
-        "ListenAddress 127.0.0.1:{port}\nHostKey {}\nPidFile none\nUsePAM no\n",
-        key.display()
-    );
+    let text = format!("ListenAddress 127.0.0.1:{port}\nHostKey {}\nPidFile none\nUsePAM no\n", key.display());
     std::fs::write(&config, text).unwrap();
     let mut c = Command::new(program("sshd", "openssh-server"));
     c.args(["-D", "-e", "-f"]).arg(config);
@@ -144,14 +120,9 @@ pub fn sshd() -> Server {
 pub fn dropbear() -> Server {
     let (port, dir) = (free_port(), directory());
     let key = dir.path().join("key");
-    run(Command::new(program("dropbearkey", "dropbear-bin"))
-        .args(["-t", "ed25519", "-f"])
-        .arg(&key));
+    run(Command::new(program("dropbearkey", "dropbear-bin")).args(["-t", "ed25519", "-f"]).arg(&key));
     let mut c = Command::new(program("dropbear", "dropbear-bin"));
-    c.args(["-F", "-E", "-p", &format!("127.0.0.1:{port}"), "-r"])
-        .arg(key)
-        .arg("-P")
-        .arg(dir.path().join("pid"));
+    c.args(["-F", "-E", "-p", &format!("127.0.0.1:{port}"), "-r"]).arg(key).arg("-P").arg(dir.path().join("pid"));
     start(c, port, dir)
 }
 
@@ -173,9 +144,7 @@ pub fn rsyncd() -> Server {
     let config = dir.path().join("rsyncd.conf");
     std::fs::write(&config, format!("[pub]\npath = {}\nread only = yes\n", dir.path().display())).unwrap();
     let mut c = Command::new(program("rsync", "rsync"));
-    c.args(["--daemon", "--no-detach", "--address=127.0.0.1", &format!("--port={port}")])
-        .arg("--config")
-        .arg(config);
+    c.args(["--daemon", "--no-detach", "--address=127.0.0.1", &format!("--port={port}")]).arg("--config").arg(config);
     start(c, port, dir)
 }
 
@@ -190,17 +159,7 @@ pub fn aiosmtpd() -> Server {
 pub fn certificate(dir: &Path) -> (PathBuf, PathBuf) {
     let (cert, key) = (dir.join("cert.pem"), dir.join("key.pem"));
     run(Command::new(program("openssl", "openssl"))
-        .args([
-            "req",
-            "-x509",
-            "-newkey",
-            "ec",
-            "-pkeyopt",
-            "ec_paramgen_curve:prime256v1",
-            "-nodes",
-            "-days",
-            "30",
-        ])
+        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "30"])
         .args(["-subj", "/C=CN/O=Example, Ltd/CN=panel.example"])
         .args(["-addext", "subjectAltName=DNS:panel.example,IP:127.0.0.1"])
         .args(["-keyout"])
@@ -250,16 +209,7 @@ pub fn wants_client_certificate(version: &str) -> Server {
     let (port, dir) = (free_port(), directory());
     let (cert, key) = certificate(dir.path());
     let mut c = Command::new(program("openssl", "openssl"));
-    c.args([
-        "s_server",
-        version,
-        "-Verify",
-        "1",
-        "-verify_return_error",
-        "-quiet",
-        "-accept",
-        &format!("127.0.0.1:{port}"),
-    ]);
+    c.args(["s_server", version, "-Verify", "1", "-verify_return_error", "-quiet", "-accept", &format!("127.0.0.1:{port}")]);
     c.arg("-cert").arg(cert).arg("-key").arg(key);
     start(c, port, dir)
 }
@@ -274,23 +224,12 @@ pub fn mariadb() -> Server {
     std::fs::create_dir(&data).unwrap();
     owned_by("mysql", &data);
     run(Command::new(program("mariadb-install-db", "mariadb-server"))
-        .args([
-            "--no-defaults",
-            "--user=mysql",
-            "--skip-test-db",
-            "--auth-root-authentication-method=normal",
-        ])
+        .args(["--no-defaults", "--user=mysql", "--skip-test-db", "--auth-root-authentication-method=normal"])
         .arg(format!("--datadir={}", data.display())));
     let mut c = Command::new(program("mariadbd", "mariadb-server"));
-    c.args([
-        "--no-defaults",
-        "--user=mysql",
-        "--bind-address=127.0.0.1",
-        "--innodb-buffer-pool-size=8M",
-    ]);
+    c.args(["--no-defaults", "--user=mysql", "--bind-address=127.0.0.1", "--innodb-buffer-pool-size=8M"]);
     c.arg(format!("--port={port}")).arg(format!("--datadir={}", data.display()));
-    c.arg(format!("--socket={}/socket", data.display()))
-        .arg(format!("--pid-file={}/pid", data.display()));
+    c.arg(format!("--socket={}/socket", data.display())).arg(format!("--pid-file={}/pid", data.display()));
     start(c, port, dir)
 }
 
@@ -314,12 +253,8 @@ pub fn postgresql(cluster: TempDir, hba: &str) -> Server {
     std::fs::write(data.join("pg_hba.conf"), hba).unwrap();
     // PostgreSQL refuses to run as root, so this process is `postgres` itself, not a shell around it.
     let mut c = Command::new(program("setpriv", "util-linux"));
-    c.args(["--reuid=postgres", "--regid=postgres", "--clear-groups"])
-        .arg(program("postgres", "postgresql"));
-    c.args(["-h", "127.0.0.1", "-p", &port.to_string(), "-c", "fsync=off", "-k"])
-        .arg(&data)
-        .arg("-D")
-        .arg(&data);
+    c.args(["--reuid=postgres", "--regid=postgres", "--clear-groups"]).arg(program("postgres", "postgresql"));
+    c.args(["-h", "127.0.0.1", "-p", &port.to_string(), "-c", "fsync=off", "-k"]).arg(&data).arg("-D").arg(&data);
     start(c, port, cluster)
 }
 

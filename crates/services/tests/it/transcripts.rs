@@ -51,11 +51,7 @@ async fn mongodb_near_its_port_tells_its_version_in_the_second_answer() {
             2004 => {
                 assert!(request.windows(11).any(|w| w == b"admin.$cmd\0"));
                 let fields = [&b"\x08ismaster\0\x01\x10maxWireVersion\0\x15\0\0\0"[..], ok].concat();
-                Some(reply(
-                    request,
-                    1,
-                    &[&[8, 0, 0, 0][..], &[0; 12], &[1, 0, 0, 0], &document(&fields)].concat(),
-                ))
+                Some(reply(request, 1, &[&[8, 0, 0, 0][..], &[0; 12], &[1, 0, 0, 0], &document(&fields)].concat()))
             }
             2013 => {
                 assert!(request.windows(10).any(|w| w == b"buildInfo\0"));
@@ -73,9 +69,7 @@ async fn mongodb_near_its_port_tells_its_version_in_the_second_answer() {
 #[tokio::test]
 async fn remote_desktop_near_its_port_is_recognised() {
     let port = plays(3_380..3_389, |request| {
-        request
-            .starts_with(&[3, 0, 0, 19, 14, 0xe0])
-            .then(|| b"\x03\0\0\x13\x0e\xd0\0\0\x124\0\x02\x1f\x08\0\x02\0\0\0".to_vec())
+        request.starts_with(&[3, 0, 0, 19, 14, 0xe0]).then(|| b"\x03\0\0\x13\x0e\xd0\0\0\x124\0\x02\x1f\x08\0\x02\0\0\0".to_vec())
     })
     .await;
     let result = identify(port).await.identification;
@@ -87,11 +81,7 @@ async fn remote_desktop_near_its_port_is_recognised() {
 async fn an_etcd_is_recognised_by_its_second_path_on_any_port() {
     let port = plays(29_700..29_800, |request| {
         let head = |status: &str, body: &str| {
-            format!(
-                "HTTP/1.1 {status}\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\r\n{body}",
-                body.len()
-            )
-            .into_bytes()
+            format!("HTTP/1.1 {status}\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\r\n{body}", body.len()).into_bytes()
         };
         Some(match request {
             r if r.starts_with(b"GET /version ") => head("200 OK", "{\"etcdserver\":\"3.4.23\",\"etcdcluster\":\"3.4.0\"}"),
@@ -104,8 +94,18 @@ async fn an_etcd_is_recognised_by_its_second_path_on_any_port() {
     })
     .await;
     let result = identify(port).await.identification;
-    assert_eq!(
-        (line(&result).as_str(), result.evidence.as_deref()),
-        ("etcd etcd 3.4.23", Some("http-get /version"))
-    );
+    assert_eq!((line(&result).as_str(), result.evidence.as_deref()), ("etcd etcd 3.4.23", Some("http-get /version")));
+}
+
+#[tokio::test]
+async fn the_slow_lane_asks_what_the_ordinary_budget_has_no_connection_for() {
+    let port = plays(29_100..29_200, |request| {
+        // A root DSE search whose message id is 1: LDAP's result for it, error 1. Anything else ends the connection.
+        let search = request.first() == Some(&0x30) && request.get(2..6) == Some(&[2, 1, 1, 0x63]);
+        search.then(|| b"0\x0c\x02\x01\x01e\x07\x0a\x01\x01\x04\0\x04\0".to_vec())
+    })
+    .await;
+    assert_eq!(line(&identify(port).await.identification), "closes-on-data");
+    let slow = services::identify(crate::loopback(port), &services::Budget::thorough(), &services::Unpaced).await;
+    assert_eq!(line(&slow.identification), "ldap", "{slow:?}");
 }

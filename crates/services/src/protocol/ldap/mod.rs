@@ -6,12 +6,7 @@
 use super::{Codec, Found, Reading};
 use crate::bytes::tidy;
 
-pub(crate) const CODEC: Codec = Codec {
-    name: "ldap-rootdse",
-    request: Some(request),
-    unasked: false,
-    read,
-};
+pub(crate) const CODEC: Codec = Codec { name: "ldap-rootdse", request: Some(request), unasked: false, read };
 
 /// Message id of our search; the answer must carry it.
 const ID: u8 = 1;
@@ -25,10 +20,8 @@ fn tlv(tag: u8, content: &[&[u8]]) -> Vec<u8> {
 }
 
 fn request() -> Vec<u8> {
-    let attributes: Vec<Vec<u8>> = ["objectClass", "vendorName", "vendorVersion", "forestFunctionality"]
-        .iter()
-        .map(|a| tlv(4, &[a.as_bytes()]))
-        .collect();
+    let attributes: Vec<Vec<u8>> =
+        ["objectClass", "vendorName", "vendorVersion", "forestFunctionality"].iter().map(|a| tlv(4, &[a.as_bytes()])).collect();
     let attributes: Vec<&[u8]> = attributes.iter().map(Vec::as_slice).collect();
     let search = tlv(
         0x63,
@@ -76,10 +69,7 @@ fn read(bytes: &[u8]) -> Reading {
         return Reading::Foreign;
     }
     let mut rest = bytes;
-    let mut found = Found {
-        service: "ldap".into(),
-        ..Found::default()
-    };
+    let mut found = Found { service: "ldap".into(), ..Found::default() };
     loop {
         let (content, after) = match element(rest) {
             Ok((0x30, content, after)) => (content, after),
@@ -163,9 +153,7 @@ mod tests {
         assert_eq!((tag, rest.len()), (0x30, 0));
         let (_, id, operation) = element(content).unwrap();
         assert_eq!(id, [ID]);
-        let (0x63, mut search, []) = element(operation).unwrap() else {
-            panic!("not a search")
-        };
+        let (0x63, mut search, []) = element(operation).unwrap() else { panic!("not a search") };
         let mut parts = 0;
         while !search.is_empty() {
             search = element(search).unwrap().2;

@@ -4,12 +4,7 @@
 
 use super::{Codec, Found, Reading};
 
-pub(crate) const CODEC: Codec = Codec {
-    name: "memcached-version",
-    request: Some(request),
-    unasked: false,
-    read,
-};
+pub(crate) const CODEC: Codec = Codec { name: "memcached-version", request: Some(request), unasked: false, read };
 
 fn request() -> Vec<u8> {
     b"version\r\n".to_vec()
@@ -37,11 +32,7 @@ fn read(bytes: &[u8]) -> Reading {
         return Reading::Foreign;
     };
     let Some(line) = rest.strip_suffix(b"\r\n") else {
-        return if rest.len() < 64 && !rest.contains(&b'\n') {
-            Reading::Partial
-        } else {
-            Reading::Foreign
-        };
+        return if rest.len() < 64 && !rest.contains(&b'\n') { Reading::Partial } else { Reading::Foreign };
     };
     // The whole answer is this one line, and the line is one version.
     match std::str::from_utf8(line) {

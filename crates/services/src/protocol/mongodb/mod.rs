@@ -6,12 +6,7 @@
 use super::{Codec, Found, Reading};
 use crate::bytes::{c_string, le, tidy};
 
-pub(crate) const CODEC: Codec = Codec {
-    name: "mongodb-hello",
-    request: Some(hello),
-    unasked: false,
-    read,
-};
+pub(crate) const CODEC: Codec = Codec { name: "mongodb-hello", request: Some(hello), unasked: false, read };
 
 /// Request ids; an answer must name the one it answers.
 const HELLO: u32 = 0x0174_7270;
@@ -49,11 +44,7 @@ fn command(name: &str, db: bool) -> Vec<u8> {
 
 fn query(id: u32, name: &str) -> Vec<u8> {
     // Flags, collection, skip 0, return one.
-    message(
-        id,
-        OP_QUERY,
-        &[&[0; 4], b"admin.$cmd\0", &[0; 4], &[0xff; 4], &command(name, false)],
-    )
+    message(id, OP_QUERY, &[&[0; 4], b"admin.$cmd\0", &[0; 4], &[0xff; 4], &command(name, false)])
 }
 
 fn hello() -> Vec<u8> {
@@ -85,21 +76,12 @@ fn fields(document: &[u8]) -> Option<Vec<(&[u8], Value<'_>)>> {
         let kind = document[at];
         let (name, after) = c_string(document, at + 1)?;
         let (value, length) = match kind {
-            0x01 => (
-                Value::Number(f64::from_le_bytes(document.get(after..after + 8)?.try_into().ok()?) as i64),
-                8,
-            ),
+            0x01 => (Value::Number(f64::from_le_bytes(document.get(after..after + 8)?.try_into().ok()?) as i64), 8),
             0x02 => {
                 let length = usize::try_from(le::<4>(document, after)?).ok()?;
-                (
-                    Value::Text(document.get(after + 4..(after + 4).checked_add(length.checked_sub(1)?)?)?),
-                    4 + length,
-                )
+                (Value::Text(document.get(after + 4..(after + 4).checked_add(length.checked_sub(1)?)?)?), 4 + length)
             }
-            0x03 | 0x04 => (
-                Value::Other,
-                usize::try_from(le::<4>(document, after)?).ok().filter(|&n| n >= 5)?,
-            ),
+            0x03 | 0x04 => (Value::Other, usize::try_from(le::<4>(document, after)?).ok().filter(|&n| n >= 5)?),
             0x05 => (Value::Other, usize::try_from(le::<4>(document, after)?).ok()? + 5),
             0x07 => (Value::Other, 12),
             0x08 => (Value::Number(i64::from(*document.get(after)?)), 1),
@@ -136,11 +118,7 @@ fn reply(bytes: &[u8], id: u32) -> Result<(&[u8], &[u8]), bool> {
 
 fn read(bytes: &[u8]) -> Reading {
     let unless_partial = |partial: bool| {
-        if partial && !bytes.is_empty() {
-            Reading::Partial
-        } else {
-            Reading::Foreign
-        }
+        if partial && !bytes.is_empty() { Reading::Partial } else { Reading::Foreign }
     };
     let (hello, rest) = match reply(bytes, HELLO) {
         Ok(parts) => parts,
@@ -157,11 +135,7 @@ fn read(bytes: &[u8]) -> Reading {
         return Reading::Foreign;
     }
     let wire = number(&hello, b"maxWireVersion").unwrap_or(0);
-    let mut found = Found {
-        service: "mongodb".into(),
-        product: Some("MongoDB".into()),
-        ..Found::default()
-    };
+    let mut found = Found { service: "mongodb".into(), product: Some("MongoDB".into()), ..Found::default() };
     found.shown = Some(format!("isMaster ok=1 maxWireVersion={wire}"));
     if rest.is_empty() {
         found.next = Some(build_info(wire));
@@ -212,22 +186,14 @@ mod tests {
     fn hello_then_build_info_gives_the_version() {
         let ok = b"\x01ok\0\0\0\0\0\0\0\xf0\x3f";
         let hello = document(&[&b"\x08ismaster\0\x01\x10maxWireVersion\0\x15\0\0\0"[..], ok].concat());
-        let first = answer(
-            HELLO,
-            OP_REPLY as u32,
-            &[&[8, 0, 0, 0][..], &[0; 12], &[1, 0, 0, 0], &hello].concat(),
-        );
-        let Reading::Is(found) = read(&first) else {
-            panic!("not recognised")
-        };
+        let first = answer(HELLO, OP_REPLY as u32, &[&[8, 0, 0, 0][..], &[0; 12], &[1, 0, 0, 0], &hello].concat());
+        let Reading::Is(found) = read(&first) else { panic!("not recognised") };
         assert_eq!(found.version, None);
         assert_eq!(found.next, Some(build_info(21)));
         let build = document(&[&b"\x02version\0\x07\0\0\x007.0.14\0"[..], ok].concat());
         let second = answer(BUILD, OP_MSG, &[&[0; 5][..], &build].concat());
         let both = [first.clone(), second].concat();
-        let Reading::Is(found) = read(&both) else {
-            panic!("not recognised")
-        };
+        let Reading::Is(found) = read(&both) else { panic!("not recognised") };
         assert_eq!((found.version.as_deref(), found.next), (Some("7.0.14"), None));
         for end in 1..both.len() {
             let reading = read(&both[..end]);
@@ -236,11 +202,7 @@ mod tests {
                 "{end}: {reading:?}"
             );
         }
-        assert_eq!(
-            read(&answer(HELLO + 1, OP_REPLY as u32, &first[16..])),
-            Reading::Foreign,
-            "another question's answer"
-        );
+        assert_eq!(read(&answer(HELLO + 1, OP_REPLY as u32, &first[16..])), Reading::Foreign, "another question's answer");
     }
 
     #[test]

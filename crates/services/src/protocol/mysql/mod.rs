@@ -6,23 +6,14 @@
 use super::{Codec, Found, Reading};
 use crate::bytes::{c_string, le, tidy};
 
-pub(crate) const CODEC: Codec = Codec {
-    name: "mysql-greeting",
-    request: None,
-    unasked: true,
-    read,
-};
+pub(crate) const CODEC: Codec = Codec { name: "mysql-greeting", request: None, unasked: true, read };
 
 /// Error codes that say "not you": host not allowed, host blocked.
 const REFUSALS: [u64; 2] = [1130, 1129];
 
 fn read(bytes: &[u8]) -> Reading {
     let Some(length) = le::<3>(bytes, 0) else {
-        return if bytes.is_empty() {
-            Reading::Foreign
-        } else {
-            Reading::Partial
-        };
+        return if bytes.is_empty() { Reading::Foreign } else { Reading::Partial };
     };
     // A greeting is some eighty bytes, an error message at most 512; the first packet has sequence number 0 (1 in some
     // proxies' errors).
@@ -50,26 +41,15 @@ fn read(bytes: &[u8]) -> Reading {
 
 fn greeting(packet: &[u8]) -> Option<Found> {
     let (version, after) = c_string(packet, 1)?;
-    let version = std::str::from_utf8(version)
-        .ok()
-        .filter(|v| !v.is_empty() && v.len() <= 100 && v.is_ascii())?;
+    let version = std::str::from_utf8(version).ok().filter(|v| !v.is_empty() && v.len() <= 100 && v.is_ascii())?;
     // Behind the version: thread id (4), salt (8), a zero byte, capabilities (2). Without the zero it is no greeting.
     if packet.get(after + 12) != Some(&0) || packet.len() < after + 15 {
         return None;
     }
     let (product, version) = name_version(version);
     // The salt is of use to nobody, so it is no secret, but no evidence either.
-    let shown = Some(format!(
-        "protocol 10, version {}",
-        tidy(std::str::from_utf8(c_string(packet, 1)?.0).ok()?, 100)
-    ));
-    Some(Found {
-        service: "mysql".into(),
-        product: Some(product.into()),
-        version,
-        shown,
-        ..Found::default()
-    })
+    let shown = Some(format!("protocol 10, version {}", tidy(std::str::from_utf8(c_string(packet, 1)?.0).ok()?, 100)));
+    Some(Found { service: "mysql".into(), product: Some(product.into()), version, shown, ..Found::default() })
 }
 
 /// Who wrote the server, from its version. MariaDB 10 puts `5.5.5-` in front, because replicas of old MySQL refuse a
@@ -98,9 +78,7 @@ fn error(packet: &[u8]) -> Option<Found> {
         Some(rest) => rest.get(5..)?,
         None => text,
     };
-    let message = std::str::from_utf8(text)
-        .ok()
-        .filter(|m| m.len() >= 8 && !m.contains(|c: char| c.is_control()))?;
+    let message = std::str::from_utf8(text).ok().filter(|m| m.len() >= 8 && !m.contains(|c: char| c.is_control()))?;
     let product = match message {
         m if m.contains("MariaDB") => Some("MariaDB"),
         m if m.contains("MySQL") => Some("MySQL"),

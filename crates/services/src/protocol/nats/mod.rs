@@ -5,21 +5,12 @@
 use super::{Codec, Found, Reading};
 use crate::bytes::tidy;
 
-pub(crate) const CODEC: Codec = Codec {
-    name: "nats-info",
-    request: None,
-    unasked: true,
-    read,
-};
+pub(crate) const CODEC: Codec = Codec { name: "nats-info", request: None, unasked: true, read };
 
 fn read(bytes: &[u8]) -> Reading {
     let head = b"INFO {";
     if bytes.len() < head.len() {
-        return if !bytes.is_empty() && head.starts_with(bytes) {
-            Reading::Partial
-        } else {
-            Reading::Foreign
-        };
+        return if !bytes.is_empty() && head.starts_with(bytes) { Reading::Partial } else { Reading::Foreign };
     }
     if !bytes.starts_with(head) {
         return Reading::Foreign;

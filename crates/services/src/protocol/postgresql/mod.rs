@@ -7,12 +7,7 @@
 use super::{Codec, Found, Reading};
 use crate::bytes::{be, c_string, tidy};
 
-pub(crate) const CODEC: Codec = Codec {
-    name: "postgresql-startup",
-    request: Some(request),
-    unasked: false,
-    read,
-};
+pub(crate) const CODEC: Codec = Codec { name: "postgresql-startup", request: Some(request), unasked: false, read };
 
 fn request() -> Vec<u8> {
     let parameters = b"user\0postgres\0database\0postgres\0application_name\0portreeve\0\0";
@@ -58,11 +53,7 @@ fn read(bytes: &[u8]) -> Reading {
     let Some((messages, whole)) = messages(bytes) else {
         return Reading::Foreign;
     };
-    let mut found = Found {
-        service: "postgresql".into(),
-        product: Some("PostgreSQL".into()),
-        ..Found::default()
-    };
+    let mut found = Found { service: "postgresql".into(), product: Some("PostgreSQL".into()), ..Found::default() };
     let mut shown = Vec::new();
     let (mut proven, mut let_in, mut ended) = (false, false, false);
     for (kind, body) in messages {
@@ -166,9 +157,7 @@ mod tests {
     #[test]
     fn an_answer_cut_anywhere_is_only_partial() {
         let whole = b"R\0\0\0\x08\0\0\0\0S\0\0\0\x19server_version\x0015.18\0Z\0\0\0\x05I";
-        let Reading::Is(found) = read(whole) else {
-            panic!("not recognised")
-        };
+        let Reading::Is(found) = read(whole) else { panic!("not recognised") };
         assert_eq!(found.version.as_deref(), Some("15.18"));
         assert!(found.farewell.is_some());
         for end in 1..whole.len() {

@@ -5,12 +5,7 @@
 use super::{Codec, Found, Reading};
 use crate::bytes::{be, le};
 
-pub(crate) const CODEC: Codec = Codec {
-    name: "rdp-x224",
-    request: Some(request),
-    unasked: false,
-    read,
-};
+pub(crate) const CODEC: Codec = Codec { name: "rdp-x224", request: Some(request), unasked: false, read };
 
 fn request() -> Vec<u8> {
     // TPKT (version 3, 19 bytes), connection request without references, negotiation request for TLS and CredSSP.
@@ -51,9 +46,5 @@ fn read(bytes: &[u8]) -> Reading {
         },
         _ => return Reading::Foreign,
     };
-    Reading::Is(Found {
-        service: "rdp".into(),
-        shown: Some(format!("X.224 connection confirm, {security}")),
-        ..Found::default()
-    })
+    Reading::Is(Found { service: "rdp".into(), shown: Some(format!("X.224 connection confirm, {security}")), ..Found::default() })
 }

@@ -6,12 +6,7 @@
 use super::{Codec, Found, Reading};
 use crate::bytes::tidy;
 
-pub(crate) const CODEC: Codec = Codec {
-    name: "redis-info",
-    request: Some(request),
-    unasked: true,
-    read,
-};
+pub(crate) const CODEC: Codec = Codec { name: "redis-info", request: Some(request), unasked: true, read };
 
 /// The empty line after it makes it a whole request for servers that wait for one (HTTP) and is ignored by Redis.
 fn request() -> Vec<u8> {
@@ -58,15 +53,9 @@ fn error(bytes: &[u8]) -> Reading {
 
 fn info(bytes: &[u8]) -> Reading {
     let Some(line) = bytes.windows(2).position(|w| w == b"\r\n") else {
-        return if bytes.len() < 12 {
-            Reading::Partial
-        } else {
-            Reading::Foreign
-        };
+        return if bytes.len() < 12 { Reading::Partial } else { Reading::Foreign };
     };
-    let length = std::str::from_utf8(&bytes[1..line])
-        .ok()
-        .and_then(|n| n.parse::<usize>().ok());
+    let length = std::str::from_utf8(&bytes[1..line]).ok().and_then(|n| n.parse::<usize>().ok());
     // The server section is some 700 bytes; a whole INFO of a large server stays under 64 KiB.
     let Some(length) = length.filter(|n| (1..=65_536).contains(n)) else {
         return Reading::Foreign;
@@ -75,11 +64,7 @@ fn info(bytes: &[u8]) -> Reading {
         return Reading::Partial;
     };
     if bytes.get(line + 2 + length..line + 4 + length) != Some(b"\r\n") {
-        return if bytes.len() < line + 4 + length {
-            Reading::Partial
-        } else {
-            Reading::Foreign
-        };
+        return if bytes.len() < line + 4 + length { Reading::Partial } else { Reading::Foreign };
     }
     let text = String::from_utf8_lossy(body);
     let field = |name: &str| {
@@ -91,10 +76,7 @@ fn info(bytes: &[u8]) -> Reading {
     };
     let (product, version) = match (field("valkey_version"), field("dragonfly_version")) {
         (Some(version), _) => ("Valkey", version),
-        (_, Some(version)) => (
-            "Dragonfly",
-            version.trim_start_matches("df-v").trim_start_matches('v').to_owned(),
-        ),
+        (_, Some(version)) => ("Dragonfly", version.trim_start_matches("df-v").trim_start_matches('v').to_owned()),
         // KeyDB keeps Redis' field and adds where it runs.
         _ if field("executable").is_some_and(|e| e.contains("keydb")) => ("KeyDB", redis.clone()),
         _ => ("Redis", redis.clone()),
@@ -118,20 +100,12 @@ mod tests {
     fn a_bulk_answer_counts_only_when_its_length_is_right() {
         let body = "# Server\r\nredis_version:7.0.15\r\nredis_mode:standalone\r\nexecutable:/usr/bin/redis-server\r\n";
         let right = format!("${}\r\n{body}\r\n", body.len());
-        let Reading::Is(found) = read(right.as_bytes()) else {
-            panic!("not recognised")
-        };
-        assert_eq!(
-            (found.product.as_deref(), found.version.as_deref()),
-            (Some("Redis"), Some("7.0.15"))
-        );
+        let Reading::Is(found) = read(right.as_bytes()) else { panic!("not recognised") };
+        assert_eq!((found.product.as_deref(), found.version.as_deref()), (Some("Redis"), Some("7.0.15")));
         assert!(!found.shown.unwrap().contains("/usr/bin"), "a path is not for storing");
         for end in 1..right.len() {
             assert_eq!(read(&right.as_bytes()[..end]), Reading::Partial, "{end}");
         }
-        assert_eq!(
-            read(format!("${}\r\n{body}\r\n", body.len() - 1).as_bytes()),
-            Reading::Foreign
-        );
+        assert_eq!(read(format!("${}\r\n{body}\r\n", body.len() - 1).as_bytes()), Reading::Foreign);
     }
 }
