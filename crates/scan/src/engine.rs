@@ -51,6 +51,9 @@ pub(crate) enum Wire {
     Memory(Arc<MemoryNetwork>),
 }
 
+/// Opens a link that hands its frames to the sink.
+type MakeLink = Box<dyn FnOnce(SourcePorts, Sink) -> io::Result<Arc<dyn Link>>>;
+
 /// What all three kinds of work have in common.
 struct Common {
     scope: Scope,
@@ -88,7 +91,7 @@ impl Run {
     ) -> Result<Run, ScanError> {
         let (answers_in, answers) = channel::<Answer>(ANSWERS);
         let (method, note) = choose(&wire)?;
-        let make: Option<Box<dyn FnOnce(SourcePorts, Sink) -> io::Result<Arc<dyn Link>>>> = match wire {
+        let make: Option<MakeLink> = match wire {
             Wire::Real(_) if method == Method::Syn => Some(Box::new(|ports, sink| Ok(Arc::new(RawLink::new(ports, sink)?)))),
             Wire::Real(_) => None,
             Wire::Memory(network) => Some(Box::new(|_, sink| Ok(Arc::new(MemoryLink::new(network, sink))))),

@@ -225,3 +225,102 @@ impl State {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::order::mix;
+    use proptest::prelude::*;
+
+    fn pacer(node_pps: u32, per_network_pps: u32, per_target_pps: u32, ranges: Vec<RangeCap>) -> Pacer {
+        Pacer::new(Pace { node_pps, per_network_pps, per_target_pps }, ranges)
+    }
+
+    fn busiest(times: &[u64]) -> usize {
+        let window = |i: usize| times[i..].iter().take_while(|&&t| t < times[i] + 1_000_000_000).count();
+        (0..times.len()).map(window).max().unwrap_or(0)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        /// PR-7, exactly: whenever the caps are asked, no window of one second holds more than any of them allows.
+        #[test]
+        fn no_second_holds_more_than_a_cap(
+            node in 1u32..3_000,
+            network in 1u32..3_000,
+            target in 1u32..3_000,
+            own in proptest::option::of(1u32..3_000),
+            gaps in prop::collection::vec(prop_oneof![Just(0u64), 0..2_000_000u64, 0..80_000_000u64], 5_000),
+        ) {
+            let range: IpRange = "192.0.2.0/25".parse().unwrap();
+            let ranges = vec![RangeCap { range, rate_pps: own, per_target_pps: None }];
+            let pacer = pacer(node, network, target, ranges);
+            let mut state = pacer.lock();
+            let epoch = state.epoch;
+            let mut now = 0;
+            let mut sent: Vec<(u64, u8)> = Vec::new();
+            for (i, gap) in gaps.iter().enumerate() {
+                now += gap;
+                let n = (mix(i as u64) % 3 * 100) as u8;
+                if state.try_take([192, 0, 2, n].into(), epoch + Duration::from_nanos(now)).is_ok() {
+                    sent.push((now, n));
+                }
+            }
+            let times = |which: &dyn Fn(u8) -> bool| sent.iter().filter(|(_, n)| which(*n)).map(|(t, _)| *t).collect::<Vec<_>>();
+            prop_assert!(busiest(&times(&|_| true)) <= node as usize);
+            for n in [0, 100, 200] {
+                prop_assert!(busiest(&times(&|m| m == n)) <= target as usize);
+            }
+            match own {
+                Some(own) => {
+                    prop_assert!(busiest(&times(&|n| n < 128)) <= own as usize);
+                    prop_assert!(busiest(&times(&|n| n >= 128)) <= network as usize);
+                }
+                None => prop_assert!(busiest(&times(&|_| true)) <= network as usize),
+            }
+        }
+
+        /// Asked again just when it said, a cap gives its rate less one percent.
+        #[test]
+        fn who_comes_back_in_time_gets_the_whole_rate(pps in 1u32..100_000) {
+            let pacer = pacer(pps, 1_000_000, 1_000_000, Vec::new());
+            let mut state = pacer.lock();
+            let (epoch, mut now, mut sent) = (state.epoch, state.epoch, 0u32);
+            while now < epoch + Duration::from_secs(1) {
+                match state.try_take([192, 0, 2, 1].into(), now) {
+                    Ok(()) => sent += 1,
+                    Err(wait) => {
+                        prop_assert!(wait.at > now && wait.lane == Lane::All);
+                        now = wait.at;
+                    }
+                }
+            }
+            prop_assert!(sent <= pps && sent >= pps - pps / 100 - 1, "{sent} of {pps}");
+        }
+    }
+
+    #[test]
+    fn memory_is_bounded_by_what_is_not_full() {
+        let pacer = pacer(1_000_000, 1_000_000, 1, Vec::new());
+        let mut state = pacer.lock();
+        let epoch = state.epoch;
+        for n in 0..1_000_000u32 {
+            // 10,000 addresses a second; each bucket is full again after one.
+            let now = epoch + Duration::from_micros(100 * u64::from(n));
+            state.try_take(IpAddr::from(n.to_be_bytes()), now).unwrap();
+            assert!(state.targets.len() + state.networks.len() <= 32_768, "{}", state.targets.len());
+        }
+    }
+
+    #[test]
+    fn a_change_of_caps_forgets_nothing_that_was_sent() {
+        let range: IpRange = "192.0.2.0/24".parse().unwrap();
+        let cap = |pps| vec![RangeCap { range, rate_pps: Some(pps), per_target_pps: None }];
+        let pacer = pacer(1_000, 1_000, 1_000, cap(1));
+        let ip = IpAddr::from([192, 0, 2, 1]);
+        pacer.try_take(ip).unwrap();
+        pacer.update(Pace::default(), cap(2));
+        assert_eq!(pacer.try_take(ip).unwrap_err().lane, Lane::Range(range));
+    }
+}

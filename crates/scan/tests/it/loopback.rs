@@ -8,10 +8,8 @@ use std::time::Duration;
 
 #[tokio::test]
 async fn listeners_on_loopback_are_open_and_everything_else_is_closed() {
-    let v4 =
-        TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().map(|a| (a, TcpListener::bind(a).unwrap())).unwrap();
-    let v6 =
-        TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).unwrap().local_addr().map(|a| (a, TcpListener::bind(a).unwrap())).unwrap();
+    let (v4, v6) = (TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap(), TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).unwrap());
+    let (v4, v6) = ((v4.local_addr().unwrap(), v4), (v6.local_addr().unwrap(), v6));
     for method in [Method::Auto, Method::Connect] {
         // Port 1 is tcpmux, which nobody runs.
         let mut s = sweep(&["127.0.0.1", "::1"], &format!("1,{},{}", v4.0.port(), v6.0.port()));

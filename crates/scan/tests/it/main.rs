@@ -16,14 +16,17 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
+/// A range.
 pub fn r(s: &str) -> IpRange {
     s.parse().unwrap()
 }
 
+/// An address.
 pub fn ip(s: &str) -> IpAddr {
     s.parse().unwrap()
 }
 
+/// A set of ports.
 pub fn ports(s: &str) -> PortSet {
     s.parse().unwrap()
 }
