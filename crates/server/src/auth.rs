@@ -138,6 +138,9 @@ pub enum AccountError {
     /// The name cannot be used.
     #[error("`{0}` cannot be the name of a token: 1 to 100 characters, no control characters")]
     BadName(String),
+    /// There is no such user.
+    #[error("there is no user `{0}`\nhint: the names are under Users in the console")]
+    NoSuchUser(String),
 }
 
 /// Makes the administrator `admin` with a random password if there are no users yet.
@@ -160,6 +163,19 @@ pub async fn ensure_admin(store: &Store) -> Result<Option<InitialAdmin>, Account
     let entry = audit(at, "system", "user.create", format!("user:{name}"), serde_json::json!({ "role": "admin" }));
     store.insert_user(&user, &entry).await?;
     Ok(Some(InitialAdmin { name, password }))
+}
+
+/// Gives a user a random password that has to be changed at the next sign-in, ends the user's sessions, and returns it.
+pub async fn reset_password(store: &Store, name: &str, actor: &str) -> Result<String, AccountError> {
+    let Some(mut user) = store.user_by_name(name).await? else { return Err(AccountError::NoSuchUser(name.to_owned())) };
+    let password = random_password();
+    user.password_hash = hash_password(&password).await?;
+    user.must_change_password = true;
+    user.disabled = false;
+    let entry = audit(now(), actor, "user.reset-password", format!("user:{}", user.name), serde_json::json!({}));
+    store.update_user(&user, &entry).await?;
+    store.delete_sessions_of(user.id, None).await?;
+    Ok(password)
 }
 
 /// Makes a token and returns its secret, which is not kept. `actor` is who asked: `system`, or an operator at the shell.

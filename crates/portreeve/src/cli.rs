@@ -1,0 +1,195 @@
+//! The command line: every command and flag, with the help a person reads. What the commands do is in their own modules.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use model::{PortSet, Role, task::PortChoice};
+use scan::Method;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// Watches every port you expose, says what answers there and whether it may.
+#[derive(Debug, Parser)]
+#[command(name = "portreeve", version, propagate_version = true, max_term_width = 100)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Scan targets once and print what is open.
+    Scan(Box<ScanArgs>),
+    /// Run the system: server, console and an embedded scan node, in one process.
+    Serve(Box<ServeArgs>),
+    /// Make API tokens.
+    #[command(subcommand)]
+    Token(TokenCommand),
+    /// Reset what a user forgot.
+    #[command(subcommand)]
+    User(UserCommand),
+    /// Print the OpenAPI document of the API.
+    Openapi,
+}
+
+/// How results are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// A table for people.
+    Table,
+    /// One JSON object a line, as found.
+    Jsonl,
+    /// Comma-separated values with a header.
+    Csv,
+    /// The XML that nmap -oX prints, for tools that read it.
+    NmapXml,
+}
+
+/// `portreeve scan`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  portreeve scan 127.0.0.1 -p common --identify
+  portreeve scan 192.0.2.0/24 --exclude 192.0.2.1 --format jsonl -o found.jsonl
+  portreeve scan @targets.txt -p 22,80,8000-8100 --rate 2000
+
+Probe only what you are authorised to probe.")]
+pub struct ScanArgs {
+    /// Address, CIDR, range (192.0.2.1-192.0.2.9), hostname, or @file with one of these a line.
+    #[arg(required = true, value_name = "TARGET")]
+    pub targets: Vec<String>,
+    /// Leave these out; written like targets, and may be given several times or separated by commas.
+    #[arg(long, value_name = "TARGET", value_delimiter = ',')]
+    pub exclude: Vec<String>,
+    /// high-risk, common, all, or a list such as 22,80,8000-8100.
+    #[arg(short, long, value_name = "PORTS", default_value = "common")]
+    pub ports: PortChoice,
+    /// auto (raw SYN probes where raw sockets are allowed, full connections otherwise), syn, or connect.
+    #[arg(long, default_value = "auto")]
+    pub method: Method,
+    /// Probes per second, at most.
+    #[arg(long, value_name = "PPS", default_value_t = 5_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    pub rate: u32,
+    /// Times an unanswered probe is repeated.
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(0..=10))]
+    pub retries: u8,
+    /// Milliseconds to wait for an answer to a probe.
+    #[arg(long, value_name = "MS", default_value_t = 1_500, value_parser = clap::value_parser!(u64).range(50..=60_000))]
+    pub timeout_ms: u64,
+    /// Do not ask first which hosts are up; probe the ports of every address.
+    #[arg(long)]
+    pub no_ping: bool,
+    /// Say what answers on each open port.
+    #[arg(long)]
+    pub identify: bool,
+    /// Print closed and filtered ports as well.
+    #[arg(long)]
+    pub all_states: bool,
+    /// How to print results.
+    #[arg(long, value_enum, default_value = "table")]
+    pub format: Format,
+    /// Write results to this file instead of standard output.
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Seed of the order in which targets are probed; the same seed gives the same order.
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+    /// You are authorised to probe these targets; needed for more than 256 public addresses.
+    #[arg(long)]
+    pub authorized: bool,
+    /// No progress bar.
+    #[arg(long)]
+    pub quiet: bool,
+}
+
+impl ScanArgs {
+    /// The ports meant.
+    pub fn port_set(&self) -> PortSet {
+        self.ports.resolve(model::catalog::Catalog::builtin())
+    }
+}
+
+/// `portreeve serve`. A flag wins over the environment (PORTREEVE_…), that over the config file, that over the default.
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    /// TOML file with settings of the same names; unknown ones are refused.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Directory for the embedded database and the first sign-in [default: ./data].
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// PostgreSQL to use instead of the embedded SQLite: postgres://user:password@host/database.
+    #[arg(long, value_name = "URL")]
+    pub db: Option<String>,
+    /// Address and port of console and API [default: 127.0.0.1:8460].
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub listen: Option<SocketAddr>,
+    /// Watch this range from the first start on: added as an asset when there are none yet. May be repeated.
+    #[arg(long, value_name = "RANGE")]
+    pub watch: Vec<String>,
+    /// How the embedded node asks ports: auto, syn or connect [default: auto].
+    #[arg(long)]
+    pub method: Option<Method>,
+    /// Jobs the embedded node works on at once [default: 24].
+    #[arg(long, value_name = "N")]
+    pub slots: Option<u32>,
+    /// Name of the place the embedded node probes from [default: local].
+    #[arg(long, value_name = "NAME")]
+    pub vantage: Option<String>,
+    /// URL of the console in notifications [default: http://<listen>/].
+    #[arg(long, value_name = "URL")]
+    pub console_url: Option<String>,
+    /// Log format [default: text].
+    #[arg(long, value_enum)]
+    pub log_format: Option<LogFormat>,
+}
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Which database a command talks to.
+#[derive(Debug, Args)]
+pub struct DatabaseArgs {
+    /// Data directory of the system [default: ./data].
+    #[arg(long, value_name = "DIR", default_value = "data")]
+    pub data: PathBuf,
+    /// Its PostgreSQL, if it uses one.
+    #[arg(long, value_name = "URL", env = "PORTREEVE_DB", hide_env_values = true)]
+    pub db: Option<String>,
+}
+
+/// `portreeve token …`.
+#[derive(Debug, Subcommand)]
+pub enum TokenCommand {
+    /// Make a token and print it; it is shown this once.
+    Create {
+        /// What it is for.
+        #[arg(long)]
+        name: String,
+        /// viewer, owner, operator, approver, admin or auditor.
+        #[arg(long)]
+        role: Role,
+        /// Database.
+        #[command(flatten)]
+        database: DatabaseArgs,
+    },
+}
+
+/// `portreeve user …`.
+#[derive(Debug, Subcommand)]
+pub enum UserCommand {
+    /// Give a user a new random password and print it.
+    ResetPassword {
+        /// Name of the user.
+        name: String,
+        /// Database.
+        #[command(flatten)]
+        database: DatabaseArgs,
+    },
+}

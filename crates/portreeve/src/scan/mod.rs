@@ -1,0 +1,243 @@
+//! `portreeve scan`: one sweep of the targets named, printed as it is found. The quickest way from a question to an answer.
+//!
+//! It wires words to a scope, a sweep to a sink, and Ctrl-C to both. How ports are asked is `scan`'s, what answers `services`'.
+
+mod output;
+mod progress;
+mod targets;
+
+pub use targets::UsageError;
+
+use crate::cli::{Format, ScanArgs};
+use ::scan::{Found, Pacer, Summary, Sweep};
+use anyhow::Context;
+use async_trait::async_trait;
+use model::settings::Pace;
+use model::{Endpoint, InScope, Observation, Scope, State, Ts};
+use output::{Outcome, Record, Sink};
+use services::{Budget, Identified, Permit};
+use std::collections::{HashMap, HashSet};
+use std::io::{self, Write};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use targets::Targets;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+/// Endpoints talked to at once while identifying: enough that fifty silent ports of six seconds each take about five,
+/// well below the usual limit of 1,024 open files.
+const IDENTIFY_AT_ONCE: usize = 64;
+
+/// Connections to one host at once while identifying: a small server's backlog is 5 to 128.
+const IDENTIFY_PER_HOST: usize = 4;
+
+/// Runs the command.
+pub async fn run(args: ScanArgs) -> anyhow::Result<()> {
+    let targets = targets::resolve(&args.targets, &args.exclude, args.authorized).await?;
+    // The file is opened before the first probe: a wrong path must not cost a scan.
+    let out: Box<dyn Write> = match &args.output {
+        Some(path) => {
+            let file = std::fs::File::create(path)
+                .with_context(|| format!("output file `{}` cannot be written", path.display()))?;
+            Box::new(io::BufWriter::new(file))
+        }
+        None => Box::new(io::stdout()),
+    };
+    let on_terminal = args.output.is_none() && io::IsTerminal::is_terminal(&io::stdout());
+    let mut sink = output::sink(args.format, out);
+    let seed = args.seed.unwrap_or_else(rand::random);
+    let choice = ::scan::capability();
+    if args.method == ::scan::Method::Auto && !args.quiet {
+        anstream::eprintln!("{}", choice.note);
+    }
+
+    let pace = Arc::new(Pacer::new(Pace { node_pps: args.rate, per_network_pps: args.rate, per_target_pps: args.rate }, Vec::new()));
+    let sweep = Sweep {
+        targets: targets.ranges.clone(),
+        ports: args.port_set(),
+        scope: targets.scope.clone(),
+        method: args.method,
+        pace: pace.clone(),
+        rate_pps: None,
+        retries: args.retries,
+        timeout: Duration::from_millis(args.timeout_ms),
+        ping: !args.no_ping,
+        seed,
+        report_all: args.all_states,
+        always_report: HashSet::new(),
+    };
+
+    let started = now();
+    let cancel = CancellationToken::new();
+    let ctrl_c = tokio::spawn(cancel_on_ctrl_c(cancel.clone()));
+    let progress = Arc::new(::scan::Progress::default());
+    let bar = progress::Progress::start(progress.clone(), args.quiet);
+    let (found_tx, found_rx) = mpsc::channel(4_096);
+    let sweeping = tokio::spawn(::scan::sweep(sweep, found_tx, progress, cancel.clone()));
+    let mut collector = Collector { sink: sink.as_mut(), bar: &bar, on_terminal, streams: args.format != Format::Table, pseudo_open: HashMap::new(), printed: 0 };
+    let identifier = args.identify.then(|| Identifier { scope: targets.scope.clone(), pace, cancel: cancel.clone() });
+    let collected = collector.collect(found_rx, identifier).await;
+    let (printed, pseudo_open) = (collector.printed, std::mem::take(&mut collector.pseudo_open));
+    if collected.is_err() {
+        cancel.cancel();
+    }
+    let summary = sweeping.await.context("the sweep ended by a defect in portreeve")?;
+    bar.finish();
+    ctrl_c.abort();
+    collected.context("results cannot be written")?;
+    let summary = summary?;
+    let outcome = outcome(&args, &targets, &summary, started);
+    sink.finish(&outcome).context("results cannot be written")?;
+    say_summary(&args, &summary, printed, &pseudo_open, &targets);
+    Ok(())
+}
+
+async fn cancel_on_ctrl_c(cancel: CancellationToken) {
+    if tokio::signal::ctrl_c().await.is_ok() {
+        cancel.cancel();
+        // The second one ends a process that does not.
+        if tokio::signal::ctrl_c().await.is_ok() {
+            std::process::exit(130);
+        }
+    }
+}
+
+/// Turns findings into records, by way of identification where that was asked for.
+struct Collector<'a> {
+    sink: &'a mut dyn Sink,
+    bar: &'a progress::Progress,
+    on_terminal: bool,
+    streams: bool,
+    pseudo_open: HashMap<IpAddr, u32>,
+    printed: usize,
+}
+
+struct Identifier {
+    scope: Scope,
+    pace: Arc<Pacer>,
+    cancel: CancellationToken,
+}
+
+impl Collector<'_> {
+    async fn collect(&mut self, mut found: mpsc::Receiver<Found>, identifier: Option<Identifier>) -> io::Result<()> {
+        let mut to_identify: Vec<Observation> = Vec::new();
+        while let Some(found) = found.recv().await {
+            match found {
+                Found::Host(_) => {}
+                Found::PseudoOpen { ip, open_ports, .. } => {
+                    self.pseudo_open.insert(ip, open_ports);
+                }
+                Found::Endpoint(observation) if observation.state == State::Open && identifier.is_some() => to_identify.push(observation),
+                Found::Endpoint(observation) => self.print(Record::new(&observation, None, self.is_pseudo(&observation)))?,
+            }
+        }
+        match identifier {
+            Some(identifier) => self.identify(to_identify, identifier).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn identify(&mut self, open: Vec<Observation>, identifier: Identifier) -> io::Result<()> {
+        let mut waiting: HashMap<Endpoint, Observation> = HashMap::new();
+        let mut admitted = Vec::new();
+        for observation in open {
+            if let Some(endpoint) = identifier.scope.admit(observation.endpoint) {
+                admitted.push(endpoint);
+            }
+            waiting.insert(observation.endpoint, observation);
+        }
+        let (tx, mut rx) = mpsc::channel::<Identified>(256);
+        let identifying = tokio::spawn(async move {
+            let permit = Paced(identifier.pace);
+            services::identify_all(admitted, &Budget::default(), &permit, IDENTIFY_AT_ONCE, IDENTIFY_PER_HOST, tx, &identifier.cancel).await;
+        });
+        let mut result = Ok(());
+        while let Some(identified) = rx.recv().await {
+            if let Some(observation) = waiting.remove(&identified.identification.endpoint) {
+                let record = Record::new(&observation, identified.identification.service.as_ref(), self.is_pseudo(&observation));
+                result = self.print(record);
+                if result.is_err() {
+                    break;
+                }
+            }
+        }
+        drop(rx);
+        let _ = identifying.await;
+        result?;
+        // Interrupted before these were asked: they are open all the same.
+        let mut rest: Vec<_> = waiting.into_values().collect();
+        rest.sort_by_key(|o| o.endpoint);
+        for observation in rest {
+            self.print(Record::new(&observation, None, self.is_pseudo(&observation)))?;
+        }
+        Ok(())
+    }
+
+    fn is_pseudo(&self, observation: &Observation) -> bool {
+        observation.state == State::Open && self.pseudo_open.contains_key(&observation.endpoint.ip)
+    }
+
+    fn print(&mut self, record: Record) -> io::Result<()> {
+        self.printed += 1;
+        if self.on_terminal && self.streams {
+            return self.bar.suspend(|| self.sink.record(record));
+        }
+        self.sink.record(record)
+    }
+}
+
+/// The sweep's pace, asked again before every connection of the identification.
+struct Paced(Arc<Pacer>);
+
+#[async_trait]
+impl Permit for Paced {
+    async fn acquire(&self, ip: InScope<IpAddr>) {
+        self.0.acquire(ip).await;
+    }
+}
+
+fn outcome(args: &ScanArgs, targets: &Targets, summary: &Summary, started: Ts) -> Outcome {
+    Outcome {
+        method: summary.method.as_str(),
+        command_line: std::env::args().collect::<Vec<_>>().join(" "),
+        ports: args.port_set(),
+        started,
+        finished: now(),
+        hosts_up: summary.hosts_up,
+        hosts_total: targets.ranges.iter().map(model::IpRange::len).fold(0, u128::saturating_add),
+        interrupted: summary.cancelled,
+        names: targets.names.clone(),
+    }
+}
+
+fn say_summary(args: &ScanArgs, summary: &Summary, printed: usize, pseudo_open: &HashMap<IpAddr, u32>, targets: &Targets) {
+    let mut hosts: Vec<_> = pseudo_open.iter().collect();
+    hosts.sort();
+    for (ip, open_ports) in hosts {
+        anstream::eprintln!(
+            "{ip} answers on every port ({open_ports} accepted): a firewall or SYN proxy, not services; only its high-risk ports are listed, marked as such"
+        );
+    }
+    if summary.drops > 0 {
+        anstream::eprintln!("{} received frames were dropped by the kernel: answers may have been missed\nhint: scan again with a lower --rate", summary.drops);
+    }
+    if summary.not_probed > 0 {
+        anstream::eprintln!("{} endpoints could not be asked from here and are left out\nhint: scan them again with a lower --rate", summary.not_probed);
+    }
+    let total = targets.ranges.iter().map(model::IpRange::len).fold(0, u128::saturating_add);
+    let what = if args.all_states { "endpoints" } else { "open" };
+    let incomplete = if summary.cancelled { " (interrupted: incomplete)" } else { "" };
+    let up = if args.no_ping { String::new() } else { format!(", {} up", summary.hosts_up) };
+    anstream::eprintln!(
+        "{printed} {what}; {total} addresses{up}; {} probes in {:.1} s by {}{incomplete}",
+        summary.probes_sent,
+        summary.elapsed.as_secs_f64(),
+        summary.method
+    );
+}
+
+fn now() -> Ts {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Ts(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}
