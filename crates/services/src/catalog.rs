@@ -46,6 +46,8 @@ pub struct CatalogError {
 pub enum Reached {
     /// Against the real server, in the tests of this crate.
     RealServer,
+    /// Against the real server, by hand; the tests hold it to transcripts.
+    ByHand,
     /// Against recorded or specified bytes only.
     Transcript,
 }
@@ -108,6 +110,8 @@ struct RuleSpec {
     /// Only when no other rule matches.
     #[serde(default)]
     fallback: bool,
+    /// Of a codec's rule: an unrecognised answer that matches this makes the codec worth asking on any port.
+    after: Option<String>,
     cases: Vec<Case>,
 }
 
@@ -241,6 +245,9 @@ impl Rule {
                 return Err("an http rule has headers, title, body or status".into());
             }
             On::Codec(_) if spec.pattern.is_some() || conditions > 0 => return Err("a codec's rule has cases only".into()),
+            On::Banner | On::Probe(_) | On::Http(_) if spec.after.is_some() => {
+                return Err("`after` belongs to a probe or a codec".into());
+            }
             On::Banner | On::Probe(_) if spec.pattern.is_none() || conditions > 0 => {
                 return Err("a text rule has a pattern".into());
             }
@@ -417,11 +424,7 @@ impl Rules {
                             ports: file.ports.clone(),
                             request: request(),
                             codec: Some(codec),
-                            after: match codec.name {
-                                // Memcached's answer to any word it does not know (doc/protocol.txt).
-                                "memcached-version" => compile("^ERROR\r\n").ok(),
-                                _ => None,
-                            },
+                            after: spec.after.as_deref().map(compile).transpose().map_err(|e| format!("rule `{id}`: {e}"))?,
                         }),
                     }
                 }

@@ -2,6 +2,7 @@
 
 mod behaviour;
 mod corpus;
+mod documentation;
 mod many;
 mod panels;
 mod real;

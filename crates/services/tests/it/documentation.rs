@@ -1,0 +1,26 @@
+//! The reference table against the catalogue: every service is listed, with every product its rules name.
+
+use services::rules::{Reached, summaries};
+use std::path::Path;
+
+#[test]
+fn the_reference_lists_what_the_catalogue_recognises() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference/services.md");
+    let text = std::fs::read_to_string(&file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
+    // Products that a rule takes from the bytes rather than states; the table says "any other".
+    let captured = ["libssh", "Go", "Cisco", "SimpleHTTP", "uvicorn", "Werkzeug", "389 Project"];
+    for service in summaries() {
+        let row = text.lines().find(|l| l.starts_with(&format!("| `{}` |", service.name)));
+        let row = row.unwrap_or_else(|| panic!("`{}` is not in {}", service.name, file.display()));
+        for product in service.products.iter().filter(|p| !captured.contains(&p.as_str())) {
+            assert!(row.contains(product.as_str()), "`{product}` is not in the row of `{}`", service.name);
+        }
+        let proof = match service.proved {
+            Reached::RealServer => "real",
+            Reached::ByHand => "by hand",
+            Reached::Transcript => "transcript",
+        };
+        let proved = row.trim_end_matches('|').rsplit('|').next().unwrap_or_default().trim();
+        assert!(proved.starts_with(proof), "`{}` is proved by {proof}, the table says {proved}", service.name);
+    }
+}
