@@ -1,0 +1,5 @@
+//! The node against real doors on this machine, with the server's side of the wire played by hand.
+
+mod doors;
+mod jobs;
+mod server;
