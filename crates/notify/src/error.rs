@@ -47,18 +47,10 @@ impl fmt::Display for SendError {
 
 impl SendError {
     pub(crate) fn transient(message: impl AsRef<str>) -> Self {
-        SendError {
-            transient: true,
-            message: one_line(message.as_ref()),
-            hint: None,
-        }
+        SendError { transient: true, message: one_line(message.as_ref()), hint: None }
     }
     pub(crate) fn permanent(message: impl AsRef<str>) -> Self {
-        SendError {
-            transient: false,
-            message: one_line(message.as_ref()),
-            hint: None,
-        }
+        SendError { transient: false, message: one_line(message.as_ref()), hint: None }
     }
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());

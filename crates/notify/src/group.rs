@@ -40,10 +40,7 @@ pub struct GroupKey {
 impl GroupKey {
     /// The group that the alert belongs to.
     pub fn of(alert: &Alert) -> Self {
-        GroupKey {
-            host: alert.endpoint.ip,
-            owner: alert.owner.clone(),
-        }
+        GroupKey { host: alert.endpoint.ip, owner: alert.owner.clone() }
     }
 }
 
@@ -71,11 +68,7 @@ pub struct Input<'a> {
 /// From when on the plan has to know the notifications: far enough back for the interval and for every pending alert.
 pub fn since(pending: &[Alert], policy: &AlertPolicy, now: Ts) -> Ts {
     let interval = now.minus(policy.group_interval);
-    pending
-        .iter()
-        .map(|a| a.created_at)
-        .min()
-        .map_or(interval, |oldest| oldest.min(interval))
+    pending.iter().map(|a| a.created_at).min().map_or(interval, |oldest| oldest.min(interval))
 }
 
 /// A notification to make.
@@ -196,26 +189,11 @@ fn for_receiver(
         }
         let alerts: Vec<AlertId> = alerts.iter().map(|a| a.id).collect();
         alerts.iter().for_each(|id| _ = kept.remove(id));
-        out.push(Planned {
-            receiver,
-            group,
-            digest,
-            alerts,
-        });
+        out.push(Planned { receiver, group, digest, alerts });
     };
 
-    let spoken_for: BTreeSet<&str> = history
-        .iter()
-        .filter(recent)
-        .filter(|n| !n.digest)
-        .map(|n| n.group.as_str())
-        .collect();
-    let digests: Vec<Ts> = history
-        .iter()
-        .filter(recent)
-        .filter(|n| n.digest)
-        .map(|n| n.created_at)
-        .collect();
+    let spoken_for: BTreeSet<&str> = history.iter().filter(recent).filter(|n| !n.digest).map(|n| n.group.as_str()).collect();
+    let digests: Vec<Ts> = history.iter().filter(recent).filter(|n| n.digest).map(|n| n.created_at).collect();
     let storm = !digests.is_empty() || spoken_for.len() + due.len() > policy.storm_groups as usize;
     if !storm {
         for (key, alerts) in due {
@@ -232,21 +210,13 @@ fn for_receiver(
             match due.iter().any(|(_, alerts)| critical(alerts)) {
                 true if digests.len() < policy.storm_groups as usize => last.plus(policy.group_wait).min(calm),
                 // the oldest digest leaves the interval first, and makes room for another
-                true => digests
-                    .iter()
-                    .min()
-                    .map_or(calm, |oldest| oldest.plus(policy.group_interval))
-                    .min(calm),
+                true => digests.iter().min().map_or(calm, |oldest| oldest.plus(policy.group_interval)).min(calm),
                 false => calm,
             }
         }
     };
     if digest_at <= now {
-        emit(
-            DIGEST_GROUP.to_owned(),
-            true,
-            due.into_iter().flat_map(|(_, alerts)| alerts.iter().copied()).collect(),
-        );
+        emit(DIGEST_GROUP.to_owned(), true, due.into_iter().flat_map(|(_, alerts)| alerts.iter().copied()).collect());
     } else {
         look_at(digest_at);
     }

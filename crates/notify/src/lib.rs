@@ -32,11 +32,6 @@ pub async fn send(
     alerts: &[Alert],
     console_url: Option<&str>,
 ) -> Result<Receipt, SendError> {
-    let message = Message {
-        notification,
-        receiver,
-        alerts,
-        console_url,
-    };
+    let message = Message { notification, receiver, alerts, console_url };
     receivers::deliver(&message).await
 }

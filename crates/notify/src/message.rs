@@ -150,15 +150,9 @@ impl<'a> Message<'a> {
                     (1, false) => format!("[{word}] {} {kind} {what} ({owner})", first.endpoint),
                     (n, true) if all_closed => format!("[{word}] {} 上 {n} 个暴露面已关闭（{owner}）", first.endpoint.ip),
                     (n, false) if all_closed => format!("[{word}] {n} exposures closed on {} ({owner})", first.endpoint.ip),
-                    (n, true) => format!(
-                        "[{word}] {} 上有 {n} 条告警，其中关闭 {closed} 条（{owner}）",
-                        first.endpoint.ip
-                    ),
+                    (n, true) => format!("[{word}] {} 上有 {n} 条告警，其中关闭 {closed} 条（{owner}）", first.endpoint.ip),
                     (n, false) if closed > 0 => {
-                        format!(
-                            "[{word}] {n} alerts on {}, {closed} of them closings ({owner})",
-                            first.endpoint.ip
-                        )
+                        format!("[{word}] {n} alerts on {}, {closed} of them closings ({owner})", first.endpoint.ip)
                     }
                     (n, false) => format!("[{word}] {n} alerts on {} ({owner})", first.endpoint.ip),
                 }
@@ -166,10 +160,7 @@ impl<'a> Message<'a> {
             _ if zh => "告警".to_owned(),
             _ => "alerts".to_owned(),
         };
-        let line: String = format!("portreeve {text}")
-            .chars()
-            .map(|c| if c.is_control() { ' ' } else { c })
-            .collect();
+        let line: String = format!("portreeve {text}").chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
         let line = line.split_whitespace().collect::<Vec<_>>().join(" ");
         line.chars().take(MAX_SUBJECT).collect()
     }
@@ -187,13 +178,7 @@ impl<'a> Message<'a> {
     fn render(&self, template: &str) -> Result<String, minijinja::Error> {
         let mut env = Environment::new();
         env.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
-        env.set_auto_escape_callback(|name| {
-            if name.ends_with(".html") {
-                AutoEscape::Html
-            } else {
-                AutoEscape::None
-            }
-        });
+        env.set_auto_escape_callback(|name| if name.ends_with(".html") { AutoEscape::Html } else { AutoEscape::None });
         env.add_template("mail.txt", include_str!("../templates/mail.txt"))?;
         env.add_template("mail.html", include_str!("../templates/mail.html"))?;
         let sorted = self.sorted();
@@ -224,14 +209,7 @@ impl<'a> Message<'a> {
             service: alert.service.clone(),
             asset: alert.asset_name.clone(),
             owner: alert.owner.clone(),
-            observed: alert
-                .observed_at
-                .to_string()
-                .replace('T', " ")
-                .split('.')
-                .next()
-                .unwrap_or_default()
-                .to_owned(),
+            observed: alert.observed_at.to_string().replace('T', " ").split('.').next().unwrap_or_default().to_owned(),
             evidence: alert.reason.map(|r| words::reason(r, lang)),
             // a closed door needs no advice, and a digest is to be short
             advice: match alert.kind {

@@ -88,10 +88,7 @@ mod tests {
     fn jitter_stays_within_a_tenth_and_differs_by_seed() {
         let delays: Vec<u64> = (0..100).map(|seed| retry_delay(6, 12, true, seed).unwrap().0).collect();
         let nominal = Duration::minutes(15).0;
-        assert!(
-            delays.iter().all(|d| (nominal * 9 / 10..=nominal * 11 / 10).contains(d)),
-            "{delays:?}"
-        );
+        assert!(delays.iter().all(|d| (nominal * 9 / 10..=nominal * 11 / 10).contains(d)), "{delays:?}");
         assert!(delays.iter().collect::<std::collections::HashSet<_>>().len() > 90);
     }
 

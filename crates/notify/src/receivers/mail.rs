@@ -30,33 +30,13 @@ struct Server<'a> {
 }
 
 pub(super) async fn deliver(message: &Message<'_>) -> Result<Receipt, SendError> {
-    let Destination::Mail {
-        host,
-        port,
-        security,
-        username,
-        password,
-        from,
-        to,
-    } = &message.receiver.destination
-    else {
+    let Destination::Mail { host, port, security, username, password, from, to } = &message.receiver.destination else {
         return Err(SendError::permanent("not a mail receiver"));
     };
-    let login = username
-        .as_deref()
-        .filter(|u| !u.is_empty())
-        .map(|u| (u, password.as_deref().unwrap_or_default()));
-    let server = Server {
-        host,
-        port: *port,
-        security: *security,
-        login,
-    };
+    let login = username.as_deref().filter(|u| !u.is_empty()).map(|u| (u, password.as_deref().unwrap_or_default()));
+    let server = Server { host, port: *port, security: *security, login };
     let from = mailbox(from, "sender")?;
-    let to = to
-        .iter()
-        .map(|address| mailbox(address, "recipient"))
-        .collect::<Result<Vec<_>, _>>()?;
+    let to = to.iter().map(|address| mailbox(address, "recipient")).collect::<Result<Vec<_>, _>>()?;
     if to.is_empty() {
         return Err(SendError::permanent("the receiver has no recipient").hint("give it at least one mail address"));
     }
@@ -64,10 +44,7 @@ pub(super) async fn deliver(message: &Message<'_>) -> Result<Receipt, SendError>
     let conversation = server.converse(&from, &to, &letter);
     tokio::time::timeout(TOTAL, conversation).await.unwrap_or_else(|_| {
         let at = server.name();
-        Err(SendError::transient(format!(
-            "mail server {at} did not finish within {} s",
-            TOTAL.as_secs()
-        )))
+        Err(SendError::transient(format!("mail server {at} did not finish within {} s", TOTAL.as_secs())))
     })
 }
 
@@ -81,41 +58,26 @@ fn mailbox(address: &str, what: &str) -> Result<Mailbox, SendError> {
 /// The message in the form in which it crosses the wire.
 fn letter(message: &Message<'_>, from: &Mailbox, to: &[Mailbox]) -> Result<Vec<u8>, SendError> {
     let broken = |e: &dyn std::error::Error| SendError::permanent(format!("the mail could not be written: {}", chain(e)));
-    let (text, html) = (
-        message.text().map_err(|e| broken(&e))?,
-        message.html().map_err(|e| broken(&e))?,
-    );
+    let (text, html) = (message.text().map_err(|e| broken(&e))?, message.html().map_err(|e| broken(&e))?);
     let id = message.notification.id.to_string();
     let mut builder = lettre::Message::builder()
         .from(from.clone())
         .subject(message.subject())
         .message_id(Some(format!("<{id}@{}>", from.email.domain())))
         // RFC 3834: nobody's holiday notice is to answer this
-        .raw_header(HeaderValue::new(
-            HeaderName::new_from_ascii_str("Auto-Submitted"),
-            "auto-generated".into(),
-        ))
-        .raw_header(HeaderValue::new(
-            HeaderName::new_from_ascii_str("X-Portreeve-Notification"),
-            id,
-        ));
+        .raw_header(HeaderValue::new(HeaderName::new_from_ascii_str("Auto-Submitted"), "auto-generated".into()))
+        .raw_header(HeaderValue::new(HeaderName::new_from_ascii_str("X-Portreeve-Notification"), id));
     for recipient in to {
         builder = builder.to(recipient.clone());
     }
-    let letter = builder
-        .multipart(MultiPart::alternative_plain_html(text, html))
-        .map_err(|e| broken(&e))?;
+    let letter = builder.multipart(MultiPart::alternative_plain_html(text, html)).map_err(|e| broken(&e))?;
     Ok(letter.formatted())
 }
 
 impl Server<'_> {
     /// How errors name it.
     fn name(&self) -> String {
-        if self.host.contains(':') {
-            format!("[{}]:{}", self.host, self.port)
-        } else {
-            format!("{}:{}", self.host, self.port)
-        }
+        if self.host.contains(':') { format!("[{}]:{}", self.host, self.port) } else { format!("{}:{}", self.host, self.port) }
     }
 
     async fn converse(&self, from: &Mailbox, to: &[Mailbox], letter: &[u8]) -> Result<Receipt, SendError> {
@@ -142,20 +104,14 @@ impl Server<'_> {
                 return Err(SendError::permanent(message).hint("choose `tls` (often port 465), or have STARTTLS switched on"));
             }
             let upgrade = connection.starttls(tls()?, &hello);
-            self.step(upgrade)
-                .await?
-                .map_err(|e| self.failed("cannot start TLS with", &e))?;
+            self.step(upgrade).await?.map_err(|e| self.failed("cannot start TLS with", &e))?;
         }
         if let Some((user, password)) = self.login {
             let credentials = Credentials::new(user.to_owned(), password.to_owned());
             let auth = connection.auth(&[Mechanism::Plain, Mechanism::Login], &credentials);
             self.step(auth).await?.map_err(|e| {
                 let error = self.failed("cannot sign in to", &e);
-                if error.transient {
-                    error
-                } else {
-                    error.hint("check user name and password of the receiver")
-                }
+                if error.transient { error } else { error.hint("check user name and password of the receiver") }
             })?;
         }
         Ok(connection)
@@ -173,20 +129,14 @@ impl Server<'_> {
         if !letter.is_ascii() && info.supports_feature(Extension::EightBitMime) {
             parameters.push(MailParameter::Body(MailBodyParameter::EightBitMime));
         }
-        let international = std::iter::once(from)
-            .chain(to)
-            .any(|m| !AsRef::<str>::as_ref(&m.email).is_ascii());
+        let international = std::iter::once(from).chain(to).any(|m| !AsRef::<str>::as_ref(&m.email).is_ascii());
         if international && info.supports_feature(Extension::SmtpUtfEight) {
             parameters.push(MailParameter::SmtpUtfEight);
         }
         let sender = connection.command(Mail::new(Some(from.email.clone()), parameters));
         self.step(sender).await?.map_err(|e| {
             let error = self.failed(&format!("sender {} was refused by", from.email), &e);
-            if error.transient {
-                error
-            } else {
-                error.hint("use a sender address that this server may send for")
-            }
+            if error.transient { error } else { error.hint("use a sender address that this server may send for") }
         })?;
 
         let mut refused = Vec::new();
@@ -203,29 +153,17 @@ impl Server<'_> {
         if refused.len() == to.len() {
             let transient = refused.iter().any(|e| e.transient);
             let all: Vec<&str> = refused.iter().map(|e| e.message.as_str()).collect();
-            let error = SendError {
-                transient,
-                ..SendError::permanent(all.join("; "))
-            };
+            let error = SendError { transient, ..SendError::permanent(all.join("; ")) };
             return Err(error.hint("check the addresses of the receiver"));
         }
-        self.step(connection.command(Data))
-            .await?
-            .map_err(|e| self.failed("the message was refused by", &e))?;
+        self.step(connection.command(Data)).await?.map_err(|e| self.failed("the message was refused by", &e))?;
         // a filter may read the whole letter before it answers
         let taken = tokio::time::timeout(2 * STEP, connection.message(letter)).await;
-        let answer = taken
-            .map_err(|_| self.silent())?
-            .map_err(|e| self.failed("the message was refused by", &e))?;
+        let answer = taken.map_err(|_| self.silent())?.map_err(|e| self.failed("the message was refused by", &e))?;
         let mut receipt = format!("{} {}", answer.code(), answer.message().collect::<Vec<_>>().join(" "));
         if !refused.is_empty() {
             let names: Vec<&str> = refused.iter().map(|e| e.message.as_str()).collect();
-            receipt = format!(
-                "{receipt}; {} of {} recipients refused: {}",
-                refused.len(),
-                to.len(),
-                names.join("; ")
-            );
+            receipt = format!("{receipt}; {} of {} recipients refused: {}", refused.len(), to.len(), names.join("; "));
         }
         Ok(Receipt::new(&receipt))
     }
@@ -235,12 +173,9 @@ impl Server<'_> {
     }
 
     fn silent(&self) -> SendError {
-        SendError::transient(format!(
-            "mail server {} did not answer within {} s",
-            self.name(),
-            STEP.as_secs()
-        ))
-        .hint("check host, port and protection: a server that expects TLS from the first byte says nothing to a plain connection")
+        SendError::transient(format!("mail server {} did not answer within {} s", self.name(), STEP.as_secs())).hint(
+            "check host, port and protection: a server that expects TLS from the first byte says nothing to a plain connection",
+        )
     }
 
     fn failed(&self, what: &str, e: &smtp::Error) -> SendError {

@@ -24,16 +24,8 @@ const MAX_ALERTS: usize = 500;
 /// Version of the body's schema. Fields may be added under it; a field that changes or goes raises it.
 const SCHEMA: u32 = 1;
 /// Headers that are ours or the connection's, whatever the receiver's settings say.
-const RESERVED: &[&str] = &[
-    "content-type",
-    "content-length",
-    "host",
-    "connection",
-    "transfer-encoding",
-    "te",
-    "upgrade",
-    "user-agent",
-];
+const RESERVED: &[&str] =
+    &["content-type", "content-length", "host", "connection", "transfer-encoding", "te", "upgrade", "user-agent"];
 
 /// The body. Documented in docs/guides/alerts.md.
 #[derive(Serialize)]
@@ -88,10 +80,7 @@ pub(super) async fn deliver(message: &Message<'_>) -> Result<Receipt, SendError>
         sent_headers.insert(name, value);
     }
     sent_headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    sent_headers.insert(
-        USER_AGENT,
-        HeaderValue::from_static(concat!("portreeve/", env!("CARGO_PKG_VERSION"))),
-    );
+    sent_headers.insert(USER_AGENT, HeaderValue::from_static(concat!("portreeve/", env!("CARGO_PKG_VERSION"))));
     let own = |value: String| HeaderValue::from_str(&value).map_err(|_| SendError::permanent("a header could not be written"));
     sent_headers.insert("x-portreeve-notification", own(message.notification.id.to_string())?);
     if let Some(secret) = secret.as_deref().filter(|s| !s.is_empty()) {
@@ -165,9 +154,7 @@ fn client() -> Result<&'static Client, SendError> {
 }
 
 fn unix_seconds() -> i64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |d| i64::try_from(d.as_secs()).unwrap_or(i64::MAX))
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| i64::try_from(d.as_secs()).unwrap_or(i64::MAX))
 }
 
 fn failed(at: &str, e: reqwest::Error) -> SendError {
@@ -191,24 +178,14 @@ fn failed(at: &str, e: reqwest::Error) -> SendError {
 }
 
 fn verdict(at: &str, status: StatusCode, answer: &str) -> Result<Receipt, SendError> {
-    let said = if answer.trim().is_empty() {
-        String::new()
-    } else {
-        format!(": {answer}")
-    };
+    let said = if answer.trim().is_empty() { String::new() } else { format!(": {answer}") };
     if status.is_success() {
         return Ok(Receipt::new(&format!("{status}{said}")));
     }
     let message = format!("{at} answered {status}{said}");
     let transient = status.is_server_error()
-        || matches!(
-            status,
-            StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS
-        );
-    let error = SendError {
-        transient,
-        ..SendError::permanent(message)
-    };
+        || matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS);
+    let error = SendError { transient, ..SendError::permanent(message) };
     Err(match status {
         s if s.is_redirection() => error.hint("redirects are not followed: set the URL that it points to"),
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => error.hint("check the receiver's secret and headers"),
@@ -230,12 +207,7 @@ fn body<'a>(message: &'a Message<'a>) -> Body<'a> {
         severity: message.severity().map(|s| s.as_str()),
         created_at: notification.created_at.to_string(),
         alerts_total: message.total(),
-        alerts: message
-            .sorted()
-            .into_iter()
-            .take(MAX_ALERTS)
-            .map(|alert| item(message, alert))
-            .collect(),
+        alerts: message.sorted().into_iter().take(MAX_ALERTS).map(|alert| item(message, alert)).collect(),
         console_url: message.console_url,
     }
 }

@@ -40,11 +40,7 @@ pub fn receiver(n: u64) -> Receiver {
         id: id::<ReceiverId>(n),
         name: format!("receiver {n}"),
         enabled: true,
-        destination: Destination::Webhook {
-            url: "http://127.0.0.1:9/".into(),
-            secret: None,
-            headers: BTreeMap::new(),
-        },
+        destination: Destination::Webhook { url: "http://127.0.0.1:9/".into(), secret: None, headers: BTreeMap::new() },
         language: Language::En,
         min_severity: Severity::Low,
         send_closed: true,
@@ -64,10 +60,7 @@ pub fn mail_receiver(port: u16, security: MailSecurity) -> Receiver {
         from: "Portreeve <portreeve@example.net>".into(),
         to: vec!["soc@example.net".into()],
     };
-    Receiver {
-        destination,
-        ..receiver(1)
-    }
+    Receiver { destination, ..receiver(1) }
 }
 
 /// A notification of these alerts.

@@ -34,14 +34,7 @@ fn number(uuid_text: &str) -> u64 {
 impl World {
     fn new(policy: AlertPolicy, receivers: Vec<Receiver>, mut arrivals: Vec<Alert>) -> Self {
         arrivals.sort_by_key(|a| (a.created_at, a.id));
-        World {
-            policy,
-            receivers,
-            arrivals,
-            sent: Vec::new(),
-            unwanted: Vec::new(),
-            looks: 0,
-        }
+        World { policy, receivers, arrivals, sent: Vec::new(), unwanted: Vec::new(), looks: 0 }
     }
 
     fn run(mut self) -> Self {
@@ -57,20 +50,10 @@ impl World {
             }
             let from = since(&pending, &self.policy, now);
             let recent: Vec<Notification> = history.iter().filter(|n| n.created_at >= from).cloned().collect();
-            let input = Input {
-                pending: &pending,
-                receivers: &self.receivers,
-                policy: &self.policy,
-                recent: &recent,
-                now,
-            };
+            let input = Input { pending: &pending, receivers: &self.receivers, policy: &self.policy, recent: &recent, now };
             let made: Plan = plan(&input);
             assert_eq!(made, plan(&input), "the same input gives the same plan (PR-5)");
-            assert!(
-                made.next_look.is_none_or(|at| at > now),
-                "looks again at {:?}, now is {now}",
-                made.next_look
-            );
+            assert!(made.next_look.is_none_or(|at| at > now), "looks again at {:?}, now is {now}", made.next_look);
             for planned in made.notifications {
                 self.sent.push(Sent {
                     at: now.0,
@@ -83,11 +66,7 @@ impl World {
             }
             pending.retain(|a| !made.notified.contains(&a.id) && !made.unwanted.contains(&a.id));
             self.unwanted.extend(made.unwanted.iter().map(|a| number(&a.to_string())));
-            assert_eq!(
-                pending.is_empty(),
-                made.next_look.is_none(),
-                "something is held exactly when there is a next look"
-            );
+            assert_eq!(pending.is_empty(), made.next_look.is_none(), "something is held exactly when there is a next look");
             look = made.next_look;
             self.looks += 1;
             assert!(self.looks < 100_000, "the plan does not come to an end");
@@ -98,65 +77,32 @@ impl World {
 }
 
 fn policy(storm_groups: u32) -> AlertPolicy {
-    AlertPolicy {
-        storm_groups,
-        ..AlertPolicy::default()
-    }
+    AlertPolicy { storm_groups, ..AlertPolicy::default() }
 }
 
 fn sent(at_s: i64, receiver: u64, group: &str, alerts: &[u64]) -> Sent {
-    Sent {
-        at: at_s * 1_000,
-        receiver,
-        group: group.into(),
-        alerts: alerts.to_vec(),
-    }
+    Sent { at: at_s * 1_000, receiver, group: group.into(), alerts: alerts.to_vec() }
 }
 
 #[test]
 fn ports_of_one_host_that_open_together_come_together() {
-    let world = World::new(
-        policy(10),
-        vec![receiver(1)],
-        vec![alert(1, 7, 0), alert(2, 7, 1_000), alert(3, 7, 2_900)],
-    )
-    .run();
+    let world = World::new(policy(10), vec![receiver(1)], vec![alert(1, 7, 0), alert(2, 7, 1_000), alert(3, 7, 2_900)]).run();
     assert_eq!(world.sent, [sent(3, 1, "10.0.0.7/payments", &[1, 2, 3])]);
 }
 
 #[test]
 fn owners_of_one_host_are_told_apart() {
-    let theirs = Alert {
-        owner: Some("billing".into()),
-        ..alert(2, 7, 0)
-    };
-    let nobodys = Alert {
-        owner: None,
-        ..alert(3, 7, 0)
-    };
+    let theirs = Alert { owner: Some("billing".into()), ..alert(2, 7, 0) };
+    let nobodys = Alert { owner: None, ..alert(3, 7, 0) };
     let world = World::new(policy(10), vec![receiver(1)], vec![alert(1, 7, 0), theirs, nobodys]).run();
     let groups: BTreeSet<&str> = world.sent.iter().map(|s| s.group.as_str()).collect();
-    assert_eq!(
-        groups,
-        BTreeSet::from(["10.0.0.7/-", "10.0.0.7/billing", "10.0.0.7/payments"])
-    );
+    assert_eq!(groups, BTreeSet::from(["10.0.0.7/-", "10.0.0.7/billing", "10.0.0.7/payments"]));
 }
 
 #[test]
 fn a_group_speaks_again_only_after_its_interval() {
-    let world = World::new(
-        policy(10),
-        vec![receiver(1)],
-        vec![alert(1, 7, 0), alert(2, 7, 10_000), alert(3, 7, 200_000)],
-    )
-    .run();
-    assert_eq!(
-        world.sent,
-        [
-            sent(3, 1, "10.0.0.7/payments", &[1]),
-            sent(303, 1, "10.0.0.7/payments", &[2, 3])
-        ]
-    );
+    let world = World::new(policy(10), vec![receiver(1)], vec![alert(1, 7, 0), alert(2, 7, 10_000), alert(3, 7, 200_000)]).run();
+    assert_eq!(world.sent, [sent(3, 1, "10.0.0.7/payments", &[1]), sent(303, 1, "10.0.0.7/payments", &[2, 3])]);
 }
 
 #[test]
@@ -166,10 +112,7 @@ fn a_storm_becomes_one_digest_and_what_follows_the_next() {
     let world = World::new(policy(10), vec![receiver(1)], alerts).run();
     let thirty: Vec<u64> = (1..=30).collect();
     let eleven: Vec<u64> = (31..=41).collect();
-    assert_eq!(
-        world.sent,
-        [sent(3, 1, DIGEST_GROUP, &thirty), sent(303, 1, DIGEST_GROUP, &eleven)]
-    );
+    assert_eq!(world.sent, [sent(3, 1, DIGEST_GROUP, &thirty), sent(303, 1, DIGEST_GROUP, &eleven)]);
 }
 
 #[test]
@@ -178,90 +121,32 @@ fn groups_that_trickle_in_become_a_digest_once_there_are_too_many() {
     let world = World::new(policy(10), vec![receiver(1)], alerts).run();
     assert!(world.sent[..10].iter().all(|s| s.group != DIGEST_GROUP), "{:?}", world.sent);
     assert_eq!(world.sent[10], sent(58, 1, DIGEST_GROUP, &[11]));
-    assert_eq!(
-        world.sent[11..],
-        [
-            sent(358, 1, "10.0.0.12/payments", &[12]),
-            sent(358, 1, "10.0.0.13/payments", &[13])
-        ]
-    );
+    assert_eq!(world.sent[11..], [sent(358, 1, "10.0.0.12/payments", &[12]), sent(358, 1, "10.0.0.13/payments", &[13])]);
 }
 
 #[test]
 fn critical_alerts_do_not_wait_for_the_storm_to_end() {
     let mut alerts: Vec<Alert> = (1..=30).map(|n| alert(n, n as u8, 0)).collect();
-    alerts.push(Alert {
-        severity: Severity::Critical,
-        ..alert(31, 99, 10_000)
-    });
+    alerts.push(Alert { severity: Severity::Critical, ..alert(31, 99, 10_000) });
     alerts.push(alert(32, 98, 10_000));
     let world = World::new(policy(10), vec![receiver(1)], alerts).run();
-    assert_eq!(
-        world.sent[1],
-        sent(13, 1, DIGEST_GROUP, &[31, 32]),
-        "most severe first, the other goes along"
-    );
+    assert_eq!(world.sent[1], sent(13, 1, DIGEST_GROUP, &[31, 32]), "most severe first, the other goes along");
     assert_eq!(world.sent.len(), 2);
 }
 
 #[test]
 fn routing_goes_by_state_severity_owner_and_closings() {
-    let closed = Alert {
-        kind: AlertKind::Closed,
-        ..alert(2, 8, 0)
-    };
-    let medium = Alert {
-        severity: Severity::Medium,
-        ..alert(3, 9, 0)
-    };
-    let ownerless = Alert {
-        owner: None,
-        ..alert(4, 10, 0)
-    };
+    let closed = Alert { kind: AlertKind::Closed, ..alert(2, 8, 0) };
+    let medium = Alert { severity: Severity::Medium, ..alert(3, 9, 0) };
+    let ownerless = Alert { owner: None, ..alert(4, 10, 0) };
     let cases = [
         (receiver(1), vec![1, 2, 3, 4]),
-        (
-            Receiver {
-                enabled: false,
-                ..receiver(1)
-            },
-            vec![],
-        ),
-        (
-            Receiver {
-                send_closed: false,
-                ..receiver(1)
-            },
-            vec![1, 3, 4],
-        ),
-        (
-            Receiver {
-                min_severity: Severity::High,
-                ..receiver(1)
-            },
-            vec![1, 2, 4],
-        ),
-        (
-            Receiver {
-                min_severity: Severity::Critical,
-                ..receiver(1)
-            },
-            vec![],
-        ),
-        (
-            Receiver {
-                owners: vec!["payments".into()],
-                ..receiver(1)
-            },
-            vec![1, 2, 3],
-        ),
-        (
-            Receiver {
-                owners: vec!["billing".into()],
-                ..receiver(1)
-            },
-            vec![],
-        ),
+        (Receiver { enabled: false, ..receiver(1) }, vec![]),
+        (Receiver { send_closed: false, ..receiver(1) }, vec![1, 3, 4]),
+        (Receiver { min_severity: Severity::High, ..receiver(1) }, vec![1, 2, 4]),
+        (Receiver { min_severity: Severity::Critical, ..receiver(1) }, vec![]),
+        (Receiver { owners: vec!["payments".into()], ..receiver(1) }, vec![1, 2, 3]),
+        (Receiver { owners: vec!["billing".into()], ..receiver(1) }, vec![]),
     ];
     for (receiver, expected) in cases {
         let alerts = vec![alert(1, 7, 0), closed.clone(), medium.clone(), ownerless.clone()];
@@ -282,36 +167,14 @@ fn an_alert_without_a_receiver_is_given_back_at_once() {
 #[test]
 fn one_receivers_storm_does_not_hold_another_up() {
     let alerts: Vec<Alert> = (1..=30)
-        .map(|n| Alert {
-            owner: Some(if n == 30 { "billing".into() } else { "payments".to_owned() }),
-            ..alert(n, n as u8, 0)
-        })
-        .chain([Alert {
-            owner: Some("billing".into()),
-            ..alert(31, 31, 20_000)
-        }])
+        .map(|n| Alert { owner: Some(if n == 30 { "billing".into() } else { "payments".to_owned() }), ..alert(n, n as u8, 0) })
+        .chain([Alert { owner: Some("billing".into()), ..alert(31, 31, 20_000) }])
         .collect();
-    let billing = Receiver {
-        owners: vec!["billing".into()],
-        ..receiver(2)
-    };
+    let billing = Receiver { owners: vec!["billing".into()], ..receiver(2) };
     let world = World::new(policy(10), vec![receiver(1), billing], alerts).run();
     let second: Vec<&Sent> = world.sent.iter().filter(|s| s.receiver == 2).collect();
-    assert_eq!(
-        second,
-        [
-            &sent(3, 2, "10.0.0.30/billing", &[30]),
-            &sent(23, 2, "10.0.0.31/billing", &[31])
-        ]
-    );
-    assert!(
-        world
-            .sent
-            .iter()
-            .any(|s| s.receiver == 1 && s.at == 303_000 && s.alerts == [31]),
-        "{:?}",
-        world.sent
-    );
+    assert_eq!(second, [&sent(3, 2, "10.0.0.30/billing", &[30]), &sent(23, 2, "10.0.0.31/billing", &[31])]);
+    assert!(world.sent.iter().any(|s| s.receiver == 1 && s.at == 303_000 && s.alerts == [31]), "{:?}", world.sent);
 }
 
 #[test]

@@ -68,49 +68,15 @@ impl Certificates {
     fn make() -> Self {
         let made = Certificates(tempfile::tempdir().unwrap());
         let openssl = |args: &[&str]| {
-            let out = Command::new("openssl")
-                .args(args)
-                .current_dir(made.0.path())
-                .output()
-                .expect("openssl is needed for this test");
+            let out =
+                Command::new("openssl").args(args).current_dir(made.0.path()).output().expect("openssl is needed for this test");
             assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
         };
-        let common = [
-            "req",
-            "-x509",
-            "-newkey",
-            "ec",
-            "-pkeyopt",
-            "ec_paramgen_curve:prime256v1",
-            "-nodes",
-            "-days",
-            "2",
-        ];
-        openssl(
-            &[
-                &common[..],
-                &["-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=test authority"],
-            ]
-            .concat(),
-        );
-        let server = [
-            "-CA",
-            "ca.pem",
-            "-CAkey",
-            "ca.key",
-            "-keyout",
-            "server.key",
-            "-out",
-            "server.pem",
-            "-subj",
-            "/CN=localhost",
-        ];
-        let extensions = [
-            "-addext",
-            "subjectAltName=DNS:localhost",
-            "-addext",
-            "basicConstraints=critical,CA:FALSE",
-        ];
+        let common = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"];
+        openssl(&[&common[..], &["-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=test authority"]].concat());
+        let server =
+            ["-CA", "ca.pem", "-CAkey", "ca.key", "-keyout", "server.key", "-out", "server.pem", "-subj", "/CN=localhost"];
+        let extensions = ["-addext", "subjectAltName=DNS:localhost", "-addext", "basicConstraints=critical,CA:FALSE"];
         openssl(&[&common[..], &server, &extensions].concat());
         made
     }
@@ -121,16 +87,7 @@ impl Certificates {
 
 /// The receiver with other recipients or another login.
 fn with(receiver: Receiver, recipients: &[&str], login: Option<(&str, &str)>) -> Receiver {
-    let Destination::Mail {
-        host,
-        port,
-        security,
-        from,
-        ..
-    } = receiver.destination.clone()
-    else {
-        unreachable!()
-    };
+    let Destination::Mail { host, port, security, from, .. } = receiver.destination.clone() else { unreachable!() };
     let destination = Destination::Mail {
         host,
         port,
@@ -144,13 +101,7 @@ fn with(receiver: Receiver, recipients: &[&str], login: Option<(&str, &str)>) ->
 }
 
 async fn deliver(receiver: &Receiver, alerts: &[Alert]) -> Result<Receipt, SendError> {
-    send(
-        &notification(0xabc, alerts),
-        receiver,
-        alerts,
-        Some("https://portreeve.example.net/"),
-    )
-    .await
+    send(&notification(0xabc, alerts), receiver, alerts, Some("https://portreeve.example.net/")).await
 }
 
 /// The parts of a mail decoded by Python's mail library: an independent reader of what lettre wrote.
@@ -160,12 +111,7 @@ fn parse(data: &str) -> Value {
         part = lambda kind: m.get_body((kind,)).get_content()\n\
         print(json.dumps({'headers': [[k, str(v)] for k, v in m.items()], 'plain': part('plain'), 'html': part('html'), \
          'shown': html.unescape(part('html'))}))";
-    let mut child = python()
-        .args(["-c", reader])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child = python().args(["-c", reader]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     std::io::Write::write_all(&mut child.stdin.take().unwrap(), data.as_bytes()).unwrap();
     let out = child.wait_with_output().unwrap();
     serde_json::from_slice(&out.stdout).expect("the mail parses")
@@ -173,32 +119,18 @@ fn parse(data: &str) -> Value {
 
 fn header<'a>(mail: &'a Value, name: &str) -> Vec<&'a str> {
     let all = mail["headers"].as_array().unwrap();
-    all.iter()
-        .filter(|h| h[0].as_str().unwrap().eq_ignore_ascii_case(name))
-        .map(|h| h[1].as_str().unwrap())
-        .collect()
+    all.iter().filter(|h| h[0].as_str().unwrap().eq_ignore_ascii_case(name)).map(|h| h[1].as_str().unwrap()).collect()
 }
 
 #[tokio::test]
 async fn a_mail_arrives_with_both_parts_and_its_id() {
     let mut sink = Sink::start("plain", None);
-    let receipt = deliver(
-        &mail_receiver(sink.port, MailSecurity::None),
-        &[alert(1, 7, 0), alert(2, 7, 5)],
-    )
-    .await
-    .unwrap();
+    let receipt = deliver(&mail_receiver(sink.port, MailSecurity::None), &[alert(1, 7, 0), alert(2, 7, 5)]).await.unwrap();
     assert_eq!(receipt.0, "250 2.0.0 queued as 4F2A");
     let taken = sink.mail();
-    assert_eq!(
-        (taken["from"].as_str(), taken["to"][0].as_str()),
-        (Some("portreeve@example.net"), Some("soc@example.net"))
-    );
+    assert_eq!((taken["from"].as_str(), taken["to"][0].as_str()), (Some("portreeve@example.net"), Some("soc@example.net")));
     let mail = parse(taken["data"].as_str().unwrap());
-    assert_eq!(
-        header(&mail, "Message-ID"),
-        ["<00000000-0000-7000-8000-000000000abc@example.net>"]
-    );
+    assert_eq!(header(&mail, "Message-ID"), ["<00000000-0000-7000-8000-000000000abc@example.net>"]);
     assert_eq!(header(&mail, "Subject"), ["portreeve [high] 2 alerts on 10.0.0.7 (payments)"]);
     assert_eq!(header(&mail, "Auto-Submitted"), ["auto-generated"]);
     let (text, html) = (mail["plain"].as_str().unwrap(), mail["shown"].as_str().unwrap());
@@ -214,37 +146,21 @@ async fn a_mail_arrives_with_both_parts_and_its_id() {
         ] {
             assert!(part.contains(expected), "{expected} is missing in:\n{part}");
         }
-        assert!(
-            part.contains("https://portreeve.example.net/endpoints/10.0.0.7/tcp/6379"),
-            "{part}"
-        );
+        assert!(part.contains("https://portreeve.example.net/endpoints/10.0.0.7/tcp/6379"), "{part}");
     }
 }
 
 #[tokio::test]
 async fn the_receivers_language_is_spoken() {
     let mut sink = Sink::start("plain", None);
-    let closed = Alert {
-        kind: AlertKind::Closed,
-        reason: Some(Reason::Rst),
-        ..alert(1, 7, 0)
-    };
-    let receiver = Receiver {
-        language: Language::Zh,
-        ..mail_receiver(sink.port, MailSecurity::None)
-    };
+    let closed = Alert { kind: AlertKind::Closed, reason: Some(Reason::Rst), ..alert(1, 7, 0) };
+    let receiver = Receiver { language: Language::Zh, ..mail_receiver(sink.port, MailSecurity::None) };
     deliver(&receiver, &[closed]).await.unwrap();
     let mail = parse(sink.mail()["data"].as_str().unwrap());
-    assert_eq!(
-        header(&mail, "Subject"),
-        ["portreeve [高] 10.0.0.7:6379/tcp 已关闭 Redis 7.0.15（payments）"]
-    );
+    assert_eq!(header(&mail, "Subject"), ["portreeve [高] 10.0.0.7:6379/tcp 已关闭 Redis 7.0.15（payments）"]);
     for part in ["plain", "shown"] {
         let part = mail[part].as_str().unwrap();
-        assert!(
-            part.contains("高危服务") && part.contains("主机拒绝（RST）") && part.contains("资产"),
-            "{part}"
-        );
+        assert!(part.contains("高危服务") && part.contains("主机拒绝（RST）") && part.contains("资产"), "{part}");
         assert!(!part.contains("protected-mode"), "a closed door needs no advice: {part}");
     }
 }
@@ -259,19 +175,14 @@ async fn text_from_outside_stays_text() {
         severity: Severity::Critical,
         ..alert(1, 7, 0)
     };
-    deliver(&mail_receiver(sink.port, MailSecurity::None), &[hostile])
-        .await
-        .unwrap();
+    deliver(&mail_receiver(sink.port, MailSecurity::None), &[hostile]).await.unwrap();
     let taken = sink.mail();
     assert_eq!(taken["to"].as_array().unwrap().len(), 1);
     let mail = parse(taken["data"].as_str().unwrap());
     assert!(header(&mail, "Bcc").is_empty(), "{mail}");
     assert_eq!(header(&mail, "Subject").len(), 1);
     let html = mail["html"].as_str().unwrap();
-    assert!(
-        !html.contains("<script>") && !html.contains("<img") && html.contains("&lt;script&gt;"),
-        "{html}"
-    );
+    assert!(!html.contains("<script>") && !html.contains("<img") && html.contains("&lt;script&gt;"), "{html}");
     assert!(html.contains("{{ 7 * 7 }}"), "a banner is not a template: {html}");
 }
 
@@ -280,25 +191,13 @@ async fn a_digest_lists_the_worst_and_counts_the_rest() {
     let mut sink = Sink::start("plain", None);
     let mut alerts: Vec<Alert> = (1..=80).map(|n| alert(n, n as u8, 0)).collect();
     alerts[79].severity = Severity::Critical;
-    let digest = model::alert::Notification {
-        digest: true,
-        group: "digest".into(),
-        ..notification(1, &alerts)
-    };
-    send(&digest, &mail_receiver(sink.port, MailSecurity::None), &alerts, None)
-        .await
-        .unwrap();
+    let digest = model::alert::Notification { digest: true, group: "digest".into(), ..notification(1, &alerts) };
+    send(&digest, &mail_receiver(sink.port, MailSecurity::None), &alerts, None).await.unwrap();
     let mail = parse(sink.mail()["data"].as_str().unwrap());
-    assert_eq!(
-        header(&mail, "Subject"),
-        ["portreeve [critical] digest: 80 alerts on 80 hosts"]
-    );
+    assert_eq!(header(&mail, "Subject"), ["portreeve [critical] digest: 80 alerts on 80 hosts"]);
     let text = mail["plain"].as_str().unwrap();
     assert_eq!(text.matches(":6379/tcp").count(), 50);
-    assert!(
-        text.find("10.0.0.80:").unwrap() < text.find("10.0.0.1:").unwrap(),
-        "the worst comes first"
-    );
+    assert!(text.find("10.0.0.80:").unwrap() < text.find("10.0.0.1:").unwrap(), "the worst comes first");
     assert!(text.contains("+ 30 further alerts"), "{text}");
 }
 
@@ -322,17 +221,11 @@ async fn a_refused_recipient_is_named_and_costs_the_others_nothing() {
     let busy = to(&["busy@example.net"]);
 
     let err = deliver(&all_bad, &[alert(1, 7, 0)]).await.unwrap_err();
-    assert!(
-        !err.transient && err.message.contains("nobody@example.net") && err.message.contains("550"),
-        "{err}"
-    );
+    assert!(!err.transient && err.message.contains("nobody@example.net") && err.message.contains("550"), "{err}");
     assert!(err.hint.is_some());
 
     let receipt = deliver(&some_bad, &[alert(1, 7, 0)]).await.unwrap();
-    assert!(
-        receipt.0.contains("1 of 2 recipients refused") && receipt.0.contains("nobody@example.net"),
-        "{receipt}"
-    );
+    assert!(receipt.0.contains("1 of 2 recipients refused") && receipt.0.contains("nobody@example.net"), "{receipt}");
     assert_eq!(sink.mail()["to"], serde_json::json!(["soc@example.net"]));
 
     let err = deliver(&busy, &[alert(1, 7, 0)]).await.unwrap_err();
@@ -342,14 +235,8 @@ async fn a_refused_recipient_is_named_and_costs_the_others_nothing() {
 #[tokio::test]
 async fn what_cannot_be_reached_is_tried_again() {
     // a port that was just free: nothing listens there
-    let port = std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
-    let err = deliver(&mail_receiver(port, MailSecurity::None), &[alert(1, 7, 0)])
-        .await
-        .unwrap_err();
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let err = deliver(&mail_receiver(port, MailSecurity::None), &[alert(1, 7, 0)]).await.unwrap_err();
     assert!(err.transient && err.message.contains(&format!("localhost:{port}")), "{err}");
     assert!(err.message.to_lowercase().contains("refused"), "{err}");
 }
@@ -359,9 +246,7 @@ async fn a_server_that_says_nothing_is_given_up_with_a_hint() {
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = silent.local_addr().unwrap().port();
     let begun = std::time::Instant::now();
-    let err = deliver(&mail_receiver(port, MailSecurity::None), &[alert(1, 7, 0)])
-        .await
-        .unwrap_err();
+    let err = deliver(&mail_receiver(port, MailSecurity::None), &[alert(1, 7, 0)]).await.unwrap_err();
     assert!(err.transient && err.message.contains("did not answer within 10 s"), "{err}");
     assert!(err.hint.as_deref().is_some_and(|h| h.contains("TLS")), "{err}");
     assert!(begun.elapsed().as_secs() < 15);
@@ -369,24 +254,11 @@ async fn a_server_that_says_nothing_is_given_up_with_a_hint() {
 
 #[tokio::test]
 async fn wrong_addresses_are_found_before_anything_is_sent() {
-    for bad in [
-        "",
-        "soc",
-        "soc@example.net\r\nDATA",
-        "a b@example.net",
-        "soc@example.net>, <x@example.net",
-    ] {
-        let err = deliver(&with(mail_receiver(1, MailSecurity::None), &[bad], None), &[alert(1, 7, 0)])
-            .await
-            .unwrap_err();
-        assert!(
-            !err.transient && err.message.contains("is not a mail address"),
-            "{bad:?}: {err}"
-        );
+    for bad in ["", "soc", "soc@example.net\r\nDATA", "a b@example.net", "soc@example.net>, <x@example.net"] {
+        let err = deliver(&with(mail_receiver(1, MailSecurity::None), &[bad], None), &[alert(1, 7, 0)]).await.unwrap_err();
+        assert!(!err.transient && err.message.contains("is not a mail address"), "{bad:?}: {err}");
     }
-    let err = deliver(&with(mail_receiver(1, MailSecurity::None), &[], None), &[alert(1, 7, 0)])
-        .await
-        .unwrap_err();
+    let err = deliver(&with(mail_receiver(1, MailSecurity::None), &[], None), &[alert(1, 7, 0)]).await.unwrap_err();
     assert!(err.message.contains("no recipient"), "{err}");
 }
 
@@ -395,27 +267,18 @@ async fn an_untrusted_certificate_is_refused_with_a_hint() {
     let certificates = Certificates::make();
     for (mode, security) in [("starttls", MailSecurity::StartTls), ("tls", MailSecurity::Tls)] {
         let sink = Sink::start(mode, Some(&certificates));
-        let err = deliver(&mail_receiver(sink.port, security), &[alert(1, 7, 0)])
-            .await
-            .unwrap_err();
+        let err = deliver(&mail_receiver(sink.port, security), &[alert(1, 7, 0)]).await.unwrap_err();
         assert!(err.message.contains("certificate"), "{mode}: {err}");
-        assert!(
-            !err.transient && err.hint.as_deref().is_some_and(|h| h.contains("trust store")),
-            "{mode}: {err}"
-        );
+        assert!(!err.transient && err.hint.as_deref().is_some_and(|h| h.contains("trust store")), "{mode}: {err}");
     }
 }
 
 #[tokio::test]
 async fn protection_that_the_server_does_not_have_is_never_done_without() {
     let plain = Sink::start("plain", None);
-    let err = deliver(&mail_receiver(plain.port, MailSecurity::StartTls), &[alert(1, 7, 0)])
-        .await
-        .unwrap_err();
+    let err = deliver(&mail_receiver(plain.port, MailSecurity::StartTls), &[alert(1, 7, 0)]).await.unwrap_err();
     assert!(!err.transient && err.message.contains("does not offer STARTTLS"), "{err}");
-    let err = deliver(&mail_receiver(plain.port, MailSecurity::Tls), &[alert(1, 7, 0)])
-        .await
-        .unwrap_err();
+    let err = deliver(&mail_receiver(plain.port, MailSecurity::Tls), &[alert(1, 7, 0)]).await.unwrap_err();
     assert!(err.hint.as_deref().is_some_and(|h| h.contains("starttls")), "{err}");
 }
 
@@ -451,18 +314,11 @@ async fn with_a_trusted_certificate_the_login_goes_through_and_a_wrong_one_is_sa
     let mut sink = Sink { child, lines, port };
 
     let receiver = |login| with(mail_receiver(port, MailSecurity::StartTls), &["soc@example.net"], login);
-    deliver(&receiver(Some(("portreeve", "right-horse"))), &[alert(1, 7, 0)])
-        .await
-        .unwrap();
+    deliver(&receiver(Some(("portreeve", "right-horse"))), &[alert(1, 7, 0)]).await.unwrap();
     let taken = sink.mail();
-    assert_eq!(
-        (taken["tls"].as_bool(), taken["login"].as_str()),
-        (Some(true), Some("portreeve"))
-    );
+    assert_eq!((taken["tls"].as_bool(), taken["login"].as_str()), (Some(true), Some("portreeve")));
 
-    let err = deliver(&receiver(Some(("portreeve", "wr0ng-h0rse"))), &[alert(1, 7, 0)])
-        .await
-        .unwrap_err();
+    let err = deliver(&receiver(Some(("portreeve", "wr0ng-h0rse"))), &[alert(1, 7, 0)]).await.unwrap_err();
     assert!(!err.transient && err.message.contains("535"), "{err:?}");
     assert!(err.hint.as_deref().is_some_and(|h| h.contains("password")), "{err}");
     assert!(!format!("{err:?} {err}").contains("wr0ng-h0rse"), "{err:?}");

@@ -4,5 +4,6 @@
 
 mod common;
 mod group;
+mod guide;
 mod mail;
 mod webhook;
