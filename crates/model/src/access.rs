@@ -53,10 +53,9 @@ impl Role {
         match self {
             Role::Admin => true,
             Role::Viewer | Role::Owner => permission == Read,
-            Role::Operator => matches!(
-                permission,
-                Read | ManageAssets | ManageTasks | ManageAlerts | ManageSettings | ReadMetrics | Decide
-            ),
+            Role::Operator => {
+                matches!(permission, Read | ManageAssets | ManageTasks | ManageAlerts | ManageSettings | ReadMetrics | Decide)
+            }
             Role::Approver => matches!(permission, Read | Decide | ReadAudit),
             Role::Auditor => matches!(permission, Read | ReadAudit | ReadMetrics),
         }

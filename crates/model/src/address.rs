@@ -91,10 +91,7 @@ impl IpRange {
         let mut at = to_u128(self.first);
         loop {
             let end = at.saturating_add(size - 1).min(last);
-            pieces.push(IpRange {
-                first: from_u128(at, v4),
-                last: from_u128(end, v4),
-            });
+            pieces.push(IpRange { first: from_u128(at, v4), last: from_u128(end, v4) });
             if end == last {
                 return pieces;
             }
@@ -114,12 +111,7 @@ impl IpRange {
     /// Refuses ranges that hold an address no probe may go to: multicast, unspecified, IPv4 limited broadcast, and
     /// IPv4 class E, which RFC 1112 section 4 reserves.
     pub fn require_unicast(self, word: &str) -> Result<Self, TargetError> {
-        let refuse = |why| {
-            Err(TargetError::NotUnicast {
-                word: word.to_owned(),
-                why,
-            })
-        };
+        let refuse = |why| Err(TargetError::NotUnicast { word: word.to_owned(), why });
         let touches = |s: &str| self.overlaps(&s.parse().expect("constant range"));
         match self.first {
             IpAddr::V4(_) if touches("0.0.0.0/8") => refuse("unspecified"),
@@ -143,11 +135,7 @@ pub fn to_u128(ip: IpAddr) -> u128 {
 
 /// The inverse of [`to_u128`] for the family named.
 pub fn from_u128(n: u128, v4: bool) -> IpAddr {
-    if v4 {
-        Ipv4Addr::from(n as u32).into()
-    } else {
-        Ipv6Addr::from(n).into()
-    }
+    if v4 { Ipv4Addr::from(n as u32).into() } else { Ipv6Addr::from(n).into() }
 }
 
 /// An address in 16 bytes, IPv4 mapped into `::ffff:0:0/96`, so that both families sort and compare in one column.
@@ -224,15 +212,8 @@ impl From<IpNet> for IpRange {
     fn from(net: IpNet) -> Self {
         let first = net.network();
         let host_bits = u32::from(net.max_prefix_len() - net.prefix_len());
-        let mask = if host_bits == 128 {
-            u128::MAX
-        } else {
-            (1u128 << host_bits) - 1
-        };
-        IpRange {
-            first,
-            last: from_u128(to_u128(first) | mask, first.is_ipv4()),
-        }
+        let mask = if host_bits == 128 { u128::MAX } else { (1u128 << host_bits) - 1 };
+        IpRange { first, last: from_u128(to_u128(first) | mask, first.is_ipv4()) }
     }
 }
 
@@ -290,10 +271,7 @@ pub fn subtract(from: &[IpRange], minus: &[IpRange]) -> Vec<IpRange> {
         for cut in minus.iter().filter(|cut| cut.overlaps(&range)) {
             let (cut_first, cut_last) = (to_u128(cut.first), to_u128(cut.last));
             if cut_first > at {
-                rest.push(IpRange {
-                    first: from_u128(at, v4),
-                    last: from_u128(cut_first - 1, v4),
-                });
+                rest.push(IpRange { first: from_u128(at, v4), last: from_u128(cut_first - 1, v4) });
             }
             if cut_last >= last {
                 exhausted = true;
@@ -302,10 +280,7 @@ pub fn subtract(from: &[IpRange], minus: &[IpRange]) -> Vec<IpRange> {
             at = cut_last + 1;
         }
         if !exhausted {
-            rest.push(IpRange {
-                first: from_u128(at, v4),
-                last: from_u128(last, v4),
-            });
+            rest.push(IpRange { first: from_u128(at, v4), last: from_u128(last, v4) });
         }
     }
     rest
@@ -341,16 +316,7 @@ mod tests {
 
     #[test]
     fn bad_words_are_named() {
-        for word in [
-            "",
-            "300.1.1.1",
-            "10.0.0.0/33",
-            "10.0.0.9-10.0.0.1",
-            "10.0.0.1-::1",
-            "fe80::/129",
-            "a-b",
-            "10.0.0.0/x",
-        ] {
+        for word in ["", "300.1.1.1", "10.0.0.0/33", "10.0.0.9-10.0.0.1", "10.0.0.1-::1", "fe80::/129", "a-b", "10.0.0.0/x"] {
             let err = word.parse::<IpRange>().unwrap_err().to_string();
             assert!(err.contains(&format!("`{word}`")), "{err}");
         }
@@ -371,27 +337,14 @@ mod tests {
             let err = r(word).require_unicast(word).unwrap_err();
             assert!(err.to_string().contains(why), "{word}: {err}");
         }
-        for word in [
-            "127.0.0.1",
-            "::1",
-            "10.0.0.0/8",
-            "223.255.255.255",
-            "fe80::/64",
-            "2001:db8::/32",
-        ] {
+        for word in ["127.0.0.1", "::1", "10.0.0.0/8", "223.255.255.255", "fe80::/64", "2001:db8::/32"] {
             assert!(r(word).require_unicast(word).is_ok(), "{word}");
         }
     }
 
     #[test]
     fn merging_joins_neighbours_and_keeps_families_apart() {
-        let merged = merge(&[
-            r("10.0.0.0/25"),
-            r("::1"),
-            r("10.0.0.128/25"),
-            r("10.0.2.0/24"),
-            r("10.0.0.5"),
-        ]);
+        let merged = merge(&[r("10.0.0.0/25"), r("::1"), r("10.0.0.128/25"), r("10.0.2.0/24"), r("10.0.0.5")]);
         assert_eq!(merged, [r("10.0.0.0/24"), r("10.0.2.0/24"), r("::1")]);
     }
 
@@ -414,16 +367,8 @@ mod tests {
     fn splitting_covers_every_address_once() {
         let pieces = r("10.0.0.1-10.0.0.10").split(4);
         assert_eq!(pieces.iter().map(IpRange::len).collect::<Vec<_>>(), [4, 4, 2]);
-        assert_eq!(
-            pieces.iter().flat_map(IpRange::iter).collect::<Vec<_>>(),
-            r("10.0.0.1-10.0.0.10").iter().collect::<Vec<_>>()
-        );
-        assert_eq!(
-            r("ffff:ffff:ffff:ffff:ffff:ffff:ffff:fffe-ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff")
-                .split(1)
-                .len(),
-            2
-        );
+        assert_eq!(pieces.iter().flat_map(IpRange::iter).collect::<Vec<_>>(), r("10.0.0.1-10.0.0.10").iter().collect::<Vec<_>>());
+        assert_eq!(r("ffff:ffff:ffff:ffff:ffff:ffff:ffff:fffe-ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff").split(1).len(), 2);
     }
 
     #[test]

@@ -131,25 +131,14 @@ impl fmt::Debug for Destination {
     /// itself) do not appear.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Destination::Mail {
-                host,
-                port,
-                security,
-                from,
-                to,
-                ..
-            } => {
+            Destination::Mail { host, port, security, from, to, .. } => {
                 write!(f, "Mail({host}:{port} {security} from {from} to {})", to.join(", "))
             }
             Destination::Webhook { url, headers, .. } => {
                 let (scheme, rest) = url.split_once("://").unwrap_or(("", ""));
                 let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
                 let host = authority.rsplit('@').next().unwrap_or_default();
-                write!(
-                    f,
-                    "Webhook({scheme}://{host}/… headers {:?})",
-                    headers.keys().collect::<Vec<_>>()
-                )
+                write!(f, "Webhook({scheme}://{host}/… headers {:?})", headers.keys().collect::<Vec<_>>())
             }
         }
     }

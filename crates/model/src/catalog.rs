@@ -157,18 +157,13 @@ impl Catalog {
 
     /// A catalogue from the text of its two files.
     pub fn parse(high_risk: &str, common: &str) -> Result<Catalog, CatalogError> {
-        let malformed = |file: &str, e: toml::de::Error| CatalogError::Malformed {
-            file: file.to_owned(),
-            message: e.to_string(),
-        };
+        let malformed =
+            |file: &str, e: toml::de::Error| CatalogError::Malformed { file: file.to_owned(), message: e.to_string() };
         let file: HighRiskFile = toml::from_str(high_risk).map_err(|e| malformed("ports/high-risk.toml", e))?;
         let common: CommonFile = toml::from_str(common).map_err(|e| malformed("ports/common.toml", e))?;
         let (mut by_port, mut by_service, mut by_product) = (HashMap::new(), BTreeMap::new(), BTreeMap::new());
         for (i, entry) in file.service.iter().enumerate() {
-            let repeated = |what: String| CatalogError::Repeated {
-                id: entry.id.clone(),
-                what,
-            };
+            let repeated = |what: String| CatalogError::Repeated { id: entry.id.clone(), what };
             if file.service[..i].iter().any(|other| other.id == entry.id) {
                 return Err(repeated("its id".into()));
             }
@@ -189,13 +184,7 @@ impl Catalog {
             }
         }
         let common = common.groups.values().fold(common.ports, |all, group| all.union(group));
-        Ok(Catalog {
-            entries: file.service,
-            by_port,
-            by_service,
-            by_product,
-            common,
-        })
+        Ok(Catalog { entries: file.service, by_port, by_service, by_product, common })
     }
 
     /// All entries in file order.
@@ -237,23 +226,12 @@ mod tests {
         let mut numbers: Vec<u8> = catalog.entries().iter().filter_map(|e| e.bulletin).collect();
         numbers.sort_unstable();
         assert_eq!(numbers, (1..=30).collect::<Vec<_>>(), "the bulletin lists 30 services");
-        let ports: usize = catalog
-            .entries()
-            .iter()
-            .filter(|e| e.bulletin.is_some())
-            .map(|e| e.ports.len() + e.udp_ports.len())
-            .sum();
+        let ports: usize =
+            catalog.entries().iter().filter(|e| e.bulletin.is_some()).map(|e| e.ports.len() + e.udp_ports.len()).sum();
         assert!(ports >= 35, "{ports}");
-        assert!(
-            (900..=1100).contains(&catalog.common_ports().len()),
-            "{}",
-            catalog.common_ports().len()
-        );
+        assert!((900..=1100).contains(&catalog.common_ports().len()), "{}", catalog.common_ports().len());
         let high_risk = catalog.high_risk_ports();
-        assert!(
-            high_risk.iter().all(|p| catalog.common_ports().contains(p)),
-            "every high-risk port is a common port"
-        );
+        assert!(high_risk.iter().all(|p| catalog.common_ports().contains(p)), "every high-risk port is a common port");
     }
 
     #[test]
@@ -261,11 +239,7 @@ mod tests {
         let catalog = Catalog::builtin();
         for entry in catalog.entries() {
             assert!(!entry.cases.is_empty(), "{} has no case", entry.id);
-            assert!(
-                entry.cases.iter().any(|c| c.expect == CaseVerdict::No),
-                "{} has no negative case",
-                entry.id
-            );
+            assert!(entry.cases.iter().any(|c| c.expect == CaseVerdict::No), "{} has no negative case", entry.id);
             for case in &entry.cases {
                 let by_port = catalog.by_port(case.port).is_some_and(|e| e.id == entry.id);
                 let by_identity = case
@@ -285,9 +259,7 @@ mod tests {
 
     #[test]
     fn a_broken_catalogue_names_the_file_and_the_entry() {
-        let err = Catalog::parse("service = 3", "source = 'x'\nports = '1'")
-            .unwrap_err()
-            .to_string();
+        let err = Catalog::parse("service = 3", "source = 'x'\nports = '1'").unwrap_err().to_string();
         assert!(err.contains("ports/high-risk.toml"), "{err}");
     }
 }

@@ -101,13 +101,7 @@ pub struct Disposition {
 impl Disposition {
     /// What an exposure has before anybody looked at it.
     pub fn unreviewed() -> Self {
-        Disposition {
-            kind: DispositionKind::Unreviewed,
-            until: None,
-            by: None,
-            note: None,
-            at: None,
-        }
+        Disposition { kind: DispositionKind::Unreviewed, until: None, by: None, note: None, at: None }
     }
     /// What it amounts to at `now`: a decision past its date is none.
     pub fn effective(&self, now: Ts) -> DispositionKind {

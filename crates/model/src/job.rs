@@ -68,12 +68,8 @@ pub enum Work {
 impl Work {
     /// Number of probes without repetitions: the total that progress is measured against.
     pub fn probes(&self) -> u64 {
-        let addresses = |targets: &[IpRange]| {
-            targets
-                .iter()
-                .map(|r| u64::try_from(r.len()).unwrap_or(u64::MAX))
-                .fold(0, u64::saturating_add)
-        };
+        let addresses =
+            |targets: &[IpRange]| targets.iter().map(|r| u64::try_from(r.len()).unwrap_or(u64::MAX)).fold(0, u64::saturating_add);
         match self {
             Work::Liveness { targets } => addresses(targets),
             Work::Sweep { targets, ports, .. } => addresses(targets).saturating_mul(ports.len() as u64),

@@ -161,10 +161,7 @@ mod tests {
             assert_eq!(serde_json::to_value(state).unwrap(), state.as_str());
         }
         let err = "opne".parse::<State>().unwrap_err();
-        assert_eq!(
-            err,
-            "`opne` is not a port state: one of open, closed, filtered, open|filtered"
-        );
+        assert_eq!(err, "`opne` is not a port state: one of open, closed, filtered, open|filtered");
         assert!(Reason::from_str("syn-ack").is_ok());
     }
 }

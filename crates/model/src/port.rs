@@ -56,11 +56,7 @@ pub struct Endpoint {
 impl Endpoint {
     /// A TCP endpoint.
     pub fn tcp(ip: IpAddr, port: u16) -> Self {
-        Endpoint {
-            ip,
-            port,
-            proto: Proto::Tcp,
-        }
+        Endpoint { ip, port, proto: Proto::Tcp }
     }
     /// The address to connect to.
     pub fn socket_addr(&self) -> SocketAddr {
@@ -80,11 +76,7 @@ impl FromStr for Endpoint {
         let bad = || format!("`{s}` is not an endpoint such as 192.0.2.7:6379/tcp");
         let (addr, proto) = s.rsplit_once('/').ok_or_else(bad)?;
         let addr: SocketAddr = addr.parse().map_err(|_| bad())?;
-        Ok(Endpoint {
-            ip: addr.ip(),
-            port: addr.port(),
-            proto: proto.parse().map_err(|_| bad())?,
-        })
+        Ok(Endpoint { ip: addr.ip(), port: addr.port(), proto: proto.parse().map_err(|_| bad())? })
     }
 }
 
@@ -97,9 +89,7 @@ pub struct PortSet {
 impl PortSet {
     /// All ports from 1 to 65,535.
     pub fn all() -> Self {
-        PortSet {
-            ranges: vec![(1, u16::MAX)],
-        }
+        PortSet { ranges: vec![(1, u16::MAX)] }
     }
     /// Number of ports.
     pub fn len(&self) -> usize {
@@ -155,9 +145,7 @@ impl FromStr for PortSet {
         for word in s.split(',').map(str::trim) {
             let number = |n: &str| match n.parse::<u16>() {
                 Ok(n) if n > 0 => Ok(n),
-                _ => Err(format!(
-                    "`{word}` is not a port or a range of ports between 1 and 65535, such as 22 or 8000-8100"
-                )),
+                _ => Err(format!("`{word}` is not a port or a range of ports between 1 and 65535, such as 22 or 8000-8100")),
             };
             let (first, last) = match word.split_once('-') {
                 Some((first, last)) => (number(first)?, number(last)?),
@@ -195,11 +183,7 @@ impl Serialize for PortSet {
 impl<'de> Deserialize<'de> for PortSet {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
         let s = String::deserialize(d)?;
-        if s.is_empty() {
-            Ok(PortSet::default())
-        } else {
-            s.parse().map_err(serde::de::Error::custom)
-        }
+        if s.is_empty() { Ok(PortSet::default()) } else { s.parse().map_err(serde::de::Error::custom) }
     }
 }
 
@@ -227,14 +211,8 @@ mod tests {
 
     #[test]
     fn bad_ports_are_named() {
-        for (list, word) in [
-            ("22,0", "0"),
-            ("65536", "65536"),
-            ("9-3", "9-3"),
-            ("", ""),
-            ("22,http", "http"),
-            ("1-2-3", "1-2-3"),
-        ] {
+        for (list, word) in [("22,0", "0"), ("65536", "65536"), ("9-3", "9-3"), ("", ""), ("22,http", "http"), ("1-2-3", "1-2-3")]
+        {
             let err = list.parse::<PortSet>().unwrap_err();
             assert!(err.contains(&format!("`{word}`")), "{list}: {err}");
         }

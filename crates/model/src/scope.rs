@@ -33,9 +33,7 @@ impl InScope<Endpoint> {
 impl Scope {
     /// The scope of `allowed` without `excluded`.
     pub fn new(allowed: &[IpRange], excluded: &[IpRange]) -> Self {
-        Scope {
-            allowed: subtract(allowed, excluded),
-        }
+        Scope { allowed: subtract(allowed, excluded) }
     }
     /// The disjoint ranges that may be probed, in order.
     pub fn ranges(&self) -> &[IpRange] {
@@ -88,10 +86,7 @@ mod tests {
         ] {
             assert_eq!(scope.admit_ip(ip.parse().unwrap()).is_some(), admitted, "{ip}");
         }
-        assert_eq!(
-            scope.restrict(&[r("10.0.0.0/28"), r("192.0.2.0/24")]),
-            [r("10.0.0.0-10.0.0.6"), r("10.0.0.8-10.0.0.15")]
-        );
+        assert_eq!(scope.restrict(&[r("10.0.0.0/28"), r("192.0.2.0/24")]), [r("10.0.0.0-10.0.0.6"), r("10.0.0.8-10.0.0.15")]);
         assert!(Scope::default().is_empty());
     }
 }

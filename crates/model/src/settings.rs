@@ -20,11 +20,7 @@ impl Default for Pace {
     /// 5,000/s a node keeps a /24's full sweep under an hour and is a tenth of what a 100 Mbit/s line carries of 60-byte
     /// frames; 2,000/s a network and 1,000/s a target leave a small firewall's session table (64k entries, 30 s) room.
     fn default() -> Self {
-        Pace {
-            node_pps: 5_000,
-            per_network_pps: 2_000,
-            per_target_pps: 1_000,
-        }
+        Pace { node_pps: 5_000, per_network_pps: 2_000, per_target_pps: 1_000 }
     }
 }
 
@@ -68,10 +64,7 @@ pub struct Retention {
 
 impl Default for Retention {
     fn default() -> Self {
-        Retention {
-            jobs: Duration::days(30),
-            coverage: Duration::days(90),
-        }
+        Retention { jobs: Duration::days(30), coverage: Duration::days(90) }
     }
 }
 
