@@ -30,15 +30,7 @@ const WALLS: &[(&str, &[&str])] = &[
 ];
 
 /// What tests may use beyond the walls: the crate, what it uses, and why that is no breach.
-const FOR_TESTS: &[(&str, &str, &str)] = &[
-    ("portreeve", "lab", "the end-to-end tests drive the real binary against the lab"),
-    ("scan", "lab", "real packets need a network to cross"),
-    ("services", "lab", "identification is tested against real servers"),
-    ("node", "lab", "a node's job needs a network to run in"),
-    ("node", "plan", "jobs as the planner cuts them"),
-    ("server", "node", "the API is tested with an embedded node behind it"),
-    ("store", "assess", "rows as assessments write them"),
-];
+const FOR_TESTS: &[(&str, &str, &str)] = &[("portreeve", "lab", "the end-to-end tests drive the real binary against the lab")];
 
 /// Crates that decide and never act (ARCHITECTURE.md, "Must never", 3).
 pub const PURE: &[&str] = &["model", "packet", "plan", "assess"];
