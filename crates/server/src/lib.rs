@@ -16,6 +16,7 @@ mod ingest;
 mod ingest_admit;
 mod ingest_follow_up;
 pub mod live;
+mod reassess;
 pub mod scheduler;
 
 pub use api::openapi::{openapi, openapi_json};

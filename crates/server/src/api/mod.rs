@@ -9,7 +9,6 @@ pub mod extract;
 pub mod openapi;
 pub mod problem;
 pub mod routes;
-mod run_now;
 pub mod views;
 
 use crate::auth_limit::SignInLimit;
@@ -177,10 +176,7 @@ fn panicked(cause: Box<dyn Any + Send>) -> Response {
 /// charts that way; scripts never are.
 async fn hardened(request: Request, next: Next) -> Response {
     const FIXED: &[(&str, &str)] = &[
-        (
-            "content-security-policy",
-            "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'; form-action 'self'; object-src 'none'",
-        ),
+        ("content-security-policy", console::CONTENT_SECURITY_POLICY),
         ("x-content-type-options", "nosniff"),
         ("x-frame-options", "DENY"),
         ("referrer-policy", "no-referrer"),

@@ -209,10 +209,19 @@ fn subject(asset: &Asset) -> String {
 }
 
 /// What follows from a change of the scope: exposures get their new owner and weight, the scheduler looks again.
+///
+/// The change itself is written: a failure here is logged, and the next report or the next change makes up for it. It goes
+/// on in a task of its own, so that a caller who hangs up does not leave half of the exposures with their old owner.
 pub(super) async fn scope_changed(api: &Api) {
+    let context = api.context().clone();
+    let again = tokio::spawn(async move { crate::reassess::reassess(&context).await });
+    match again.await {
+        Ok(Ok(changed)) => tracing::debug!(changed, "exposures reassessed"),
+        Ok(Err(error)) => tracing::error!(%error, "exposures could not be reassessed after a change of the assets"),
+        Err(error) => tracing::error!(%error, "reassessing the exposures ended early"),
+    }
     api.context().schedule_now.notify_one();
     api.changed(Topic::Assets);
-    api.changed(Topic::Exposures);
 }
 
 async fn find(api: &Api, id: Uuid) -> Answer<Asset> {

@@ -8,10 +8,11 @@ use crate::api::problem::{Fields, Problem};
 use crate::api::views::task::{RunView, TaskInput, TaskTargetBody, TaskView};
 use crate::api::{Answer, Api, Use};
 use crate::live::Topic;
+use crate::scheduler::{self, FireError};
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use model::task::{PortChoice, RunState, Task, TaskState, TaskTarget, Trigger};
+use model::task::{Cause, PortChoice, RunState, Task, TaskState, TaskTarget, Trigger};
 use model::{IpRange, Scope, TaskId, Ts};
 use plan::preset::Preset;
 use serde_json::json;
@@ -57,8 +58,17 @@ pub(super) async fn show(api: &Api, tasks: Vec<Task>) -> Answer<Vec<TaskView>> {
     Ok(tasks.into_iter().map(view).collect())
 }
 
+/// One task, with what its next firing would leave out; for a list that would mean expanding every task.
 async fn show_one(api: &Api, task: Task) -> Answer<Json<TaskView>> {
-    show(api, vec![task]).await?.pop().map(Json).ok_or_else(|| Problem::internal("a task has no view"))
+    let left_out = scheduler::notes(api.context(), &task).await?;
+    let view = show(api, vec![task]).await?.pop();
+    let mut view = view.ok_or_else(|| Problem::internal("a task has no view"))?;
+    for note in left_out {
+        if !view.notes.contains(&note) {
+            view.notes.push(note);
+        }
+    }
+    Ok(Json(view))
 }
 
 pub(super) async fn scope(api: &Api) -> Answer<Scope> {
@@ -240,12 +250,14 @@ async fn delete(State(api): Use, caller: Caller, Path(id): Path<Uuid>) -> Answer
               (status = 409, description = "A run is going.", body = Problem, content_type = "application/problem+json")))]
 async fn run(State(api): Use, caller: Caller, Path(id): Path<Uuid>) -> Answer<Json<TaskView>> {
     let task = find(&api, id).await?;
-    let _one_at_a_time = api.deciding().await;
-    if let Some(run) = running(&api, task.id).await? {
-        return Err(Problem::conflict(format!("run {run} of this task is going")).hint("wait for it, or cancel it first"));
-    }
     let entry = caller.audit(api.now(), "task.run", subject(&task), json!({ "name": task.name }));
-    crate::api::run_now::run_now(&api, &task, &entry).await?;
+    scheduler::run_now(api.context(), task.id, Cause::Manual, Some(&entry)).await.map_err(|e| match e {
+        FireError::Running => Problem::conflict("a run of this task is going").hint("wait for it, or cancel it first"),
+        FireError::Waits(why) => Problem::conflict(why).hint("run the liveness task first: nobody has looked which hosts answer"),
+        FireError::Gone => Problem::not_found(format!("task {} does not exist", task.id)),
+        FireError::Schedule(e) => Problem::conflict(e),
+        FireError::Store(e) => e.into(),
+    })?;
     scheduled(&api);
     show_one(&api, find(&api, id).await?).await
 }

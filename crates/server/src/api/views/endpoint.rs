@@ -8,7 +8,6 @@ use super::words::{Identity, Instant, Liveness, Millis, Phase, Reason, State};
 use model::ExposureId;
 use model::port_state::{Host, PortState};
 use serde::Serialize;
-use std::net::IpAddr;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -171,7 +170,7 @@ pub struct HostView {
 impl HostView {
     /// The view, with the most specific of the assets that cover the address.
     pub fn new(h: Host, assets: &[model::asset::Asset], open_endpoints: u64) -> Self {
-        let asset = covering(assets, h.ip);
+        let asset = assess::asset_for(h.ip, assets);
         HostView {
             ip: h.ip.to_string(),
             vantage: h.vantage.0,
@@ -187,11 +186,6 @@ impl HostView {
             open_endpoints,
         }
     }
-}
-
-/// The most specific asset that covers the address.
-pub fn covering(assets: &[model::asset::Asset], ip: IpAddr) -> Option<&model::asset::Asset> {
-    assets.iter().filter(|a| a.range.contains(ip)).min_by_key(|a| (a.range.len(), a.id))
 }
 
 /// Names of assets by id.
