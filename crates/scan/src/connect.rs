@@ -5,11 +5,12 @@ use crate::ask::{Answer, Ask, Said, now};
 use model::InScope;
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
-use tokio::net::TcpSocket;
+use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::Sender;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -81,15 +82,28 @@ fn slots() -> Arc<Semaphore> {
 }
 
 async fn ask_once(to: SocketAddr, timeout: Duration) -> Option<Said> {
-    let socket = match if to.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() } {
-        Ok(socket) => socket,
-        Err(e) => return classify_error(&e, to.is_ipv4()),
+    let v4 = to.is_ipv4();
+    let stream = match begin(to) {
+        Ok(stream) => stream,
+        Err(e) => return classify_error(&e, v4),
     };
-    match tokio::time::timeout(timeout, socket.connect(to)).await {
+    let ended = tokio::time::timeout(timeout, stream.writable()).await;
+    // The socket's error also holds what ICMP said without ending the attempt: ICMPv6 "prohibited" is such a one on Linux.
+    match (stream.take_error(), ended) {
+        (Ok(Some(e)) | Err(e), _) | (Ok(None), Ok(Err(e))) => classify_error(&e, v4),
         // Dropping the stream closes it with a FIN; whatever the server has to say is `services`' to hear.
-        Ok(Ok(stream)) => Some(classify_connected(stream.local_addr().ok(), to)),
-        Ok(Err(e)) => classify_error(&e, to.is_ipv4()),
-        Err(_) => None,
+        (Ok(None), Ok(Ok(()))) => Some(classify_connected(stream.local_addr().ok(), to)),
+        (Ok(None), Err(_)) => None,
+    }
+}
+
+/// A socket on its way to being connected. Registered with the runtime only after `connect`, so that it does not become
+/// ready before there is a result.
+fn begin(to: SocketAddr) -> io::Result<TcpStream> {
+    let socket = Socket::new(Domain::for_address(to), Type::STREAM.nonblocking().cloexec(), Some(Protocol::TCP))?;
+    match socket.connect(&to.into()) {
+        Err(e) if e.raw_os_error() != Some(Errno::INPROGRESS.raw_os_error()) => Err(e),
+        _ => TcpStream::from_std(socket.into()),
     }
 }
 
