@@ -258,6 +258,18 @@ mod tests {
     }
 
     #[test]
+    fn every_entry_advises_in_both_languages() {
+        let chinese = |text: &str| text.chars().any(|c| ('\u{4e00}'..='\u{9fff}').contains(&c));
+        for entry in Catalog::builtin().entries() {
+            for text in std::iter::once(&entry.advice).chain(&entry.alternative) {
+                assert!(text.en.len() > 20 && !chinese(&text.en), "{}: {}", entry.id, text.en);
+                assert!(chinese(&text.zh), "{}: {}", entry.id, text.zh);
+            }
+            assert!(!entry.categories.is_empty() && !entry.source.is_empty(), "{}", entry.id);
+        }
+    }
+
+    #[test]
     fn a_broken_catalogue_names_the_file_and_the_entry() {
         let err = Catalog::parse("service = 3", "source = 'x'\nports = '1'").unwrap_err().to_string();
         assert!(err.contains("ports/high-risk.toml"), "{err}");

@@ -26,7 +26,10 @@ pub fn named_files_exist(tree: &Tree) -> Vec<Violation> {
             // what stands between backticks is every second piece
             for word in line.split('`').skip(1).step_by(2) {
                 if !named_exists(tree, path, word) {
-                    found.push(Violation::new(path, format!("line {} names `{word}`, which does not exist", i + 1)));
+                    found.push(Violation::new(
+                        path,
+                        format!("line {} names `{word}`, which does not exist (an example is written with `<name>`)", i + 1),
+                    ));
                 }
             }
             for target in links(line) {
