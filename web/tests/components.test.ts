@@ -1,0 +1,100 @@
+import { mount } from '@vue/test-utils'
+import { createPinia, setActivePinia } from 'pinia'
+import { beforeEach, describe, expect, it } from 'vitest'
+import { createMemoryHistory, createRouter } from 'vue-router'
+import { i18n, loadLocale } from '@/i18n'
+import { meaning, PLACES } from '@/lib/keys'
+import { routes, safeNext } from '@/router'
+import { preferredLocale, usePrefs } from '@/stores/prefs'
+import DataTable from '@/components/DataTable.vue'
+import DispositionTag from '@/components/DispositionTag.vue'
+import ErrorState from '@/components/ErrorState.vue'
+import { Problem } from '@/api/problem'
+
+const router = createRouter({ history: createMemoryHistory(), routes })
+const global = () => ({ plugins: [i18n] })
+beforeEach(async () => {
+  setActivePinia(createPinia())
+  await usePrefs().setLocale('en')
+})
+
+describe('the table', () => {
+  const columns = [
+    { key: 'ip', label: 'Address', sort: 'ip' },
+    { key: 'n', label: 'Ports' },
+  ]
+  const rows = [
+    { ip: '10.0.0.1', n: 2 },
+    { ip: '10.0.0.2', n: 5 },
+  ]
+  const table = (props: object) => mount(DataTable as never, { props: { columns, rowKey: (r: { ip: string }) => r.ip, ...props } as never, slots: { ip: ({ row }: { row: { ip: string } }) => row.ip, n: ({ row }: { row: { n: number } }) => String(row.n) } as never, global: global() })
+
+  it('shows a row per item', () => {
+    expect(table({ rows }).findAll('tbody tr').map((r) => r.text())).toEqual(['10.0.0.12', '10.0.0.25'])
+  })
+
+  it('sorts downwards first, then upwards, and says so', async () => {
+    const w = table({ rows, sort: '' })
+    await w.find('button.sort').trigger('click')
+    expect(w.emitted('update:sort')).toEqual([['-ip']])
+    await w.setProps({ sort: '-ip' } as never)
+    expect(w.find('th').attributes('aria-sort')).toBe('descending')
+    await w.find('button.sort').trigger('click')
+    expect(w.emitted('update:sort')?.[1]).toEqual(['ip'])
+  })
+
+  it('waits with bones, is empty with words, and fails with a way to try again', async () => {
+    expect(table({ rows: undefined }).findAll('.bone').length).toBeGreaterThan(0)
+    expect(table({ rows: [], emptyTitle: 'No assets yet' }).text()).toContain('No assets yet')
+    const problem = new Problem({ status: 503, code: 'unavailable', title: 'x', detail: 'the database does not answer', hint: 'start it' })
+    const w = table({ rows: undefined, problem })
+    expect(w.text()).toContain('the database does not answer')
+    expect(w.text()).toContain('start it')
+  })
+
+  it('keeps the old rows when asking again fails', () => {
+    const problem = new Problem({ status: 0, code: 'unreachable', title: 'x' })
+    expect(table({ rows, problem }).findAll('tbody tr')).toHaveLength(2)
+  })
+})
+
+describe('small things', () => {
+  it('a decision past its date is shown as expired', async () => {
+    const disposition = { kind: 'registered', effective: 'unreviewed', until: '2020-01-01T00:00:00Z', by: 'alice', note: null, at: null } as const
+    const w = mount(DispositionTag, { props: { disposition }, global: global() })
+    expect(w.text()).toBe('Registered (expired)')
+    await loadLocale('zh-CN')
+    i18n.global.locale.value = 'zh-CN'
+    await w.vm.$nextTick()
+    expect(w.text()).toBe('已报备（已过期）')
+  })
+
+  it("an unknown problem falls back to the server's title", () => {
+    const problem = new Problem({ status: 418, code: 'teapot', title: 'I am a teapot', detail: 'short and stout' })
+    expect(mount(ErrorState, { props: { problem, inline: true }, global: global() }).text()).toContain('I am a teapot')
+  })
+
+  it.each([
+    [null, ['zh-TW'], 'zh-CN'],
+    [null, ['en-GB', 'zh-CN'], 'en'],
+    [null, [], 'zh-CN'],
+    ['en', ['zh-CN'], 'en'],
+    ['fr', ['de'], 'en'],
+  ])('stored %s and browser %o speak %s', (stored, languages, expected) => {
+    expect(preferredLocale(stored, languages)).toBe(expected)
+  })
+
+  it('only our own paths are returned to after signing in', () => {
+    for (const bad of ['//evil.example', '/\\evil.example', 'https://evil.example', undefined, '']) expect(safeNext(bad), String(bad)).toBe('/')
+    expect(safeNext('/exposures?risk=high-risk-port')).toBe('/exposures?risk=high-risk-port')
+  })
+
+  it('every key leads to a page that exists', () => {
+    for (const [key, path] of Object.entries(PLACES)) {
+      expect(meaning(key, true), key).toEqual({ type: 'go', path })
+      expect(router.resolve(path).name, path).not.toBe('not-found')
+    }
+    expect(meaning('/', false)).toEqual({ type: 'search' })
+    expect(meaning('x', true)).toBeUndefined()
+  })
+})

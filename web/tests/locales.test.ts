@@ -1,0 +1,67 @@
+import { readdirSync, readFileSync, statSync } from 'node:fs'
+import { join } from 'node:path'
+import { describe, expect, it } from 'vitest'
+import en from '@/locales/en'
+import zh from '@/locales/zh-CN'
+import * as types from '@/api/types'
+
+type Messages = { [key: string]: string | Messages }
+const flat = (messages: Messages, at = ''): [string, string][] =>
+  Object.entries(messages).flatMap(([k, v]) => (typeof v === 'string' ? [[at + k, v] as [string, string]] : flat(v, `${at}${k}.`)))
+const EN = new Map(flat(en))
+const ZH = new Map(flat(zh))
+const holes = (text: string) => [...text.matchAll(/\{(\w+)\}/g)].map((m) => m[1]).sort()
+const sources = (dir: string): string[] =>
+  readdirSync(dir).flatMap((name) => {
+    const path = join(dir, name)
+    return statSync(path).isDirectory() ? sources(path) : /\.(vue|ts)$/.test(name) && !path.includes('locales') ? [path] : []
+  })
+
+describe('the two languages', () => {
+  it('have the same keys', () => {
+    expect([...EN.keys()].sort()).toEqual([...ZH.keys()].sort())
+  })
+
+  it('fill the same holes', () => {
+    for (const [key, text] of EN) expect(holes(ZH.get(key) ?? ''), key).toEqual(holes(text))
+  })
+
+  it('leave nothing empty, and nothing that the message format would read as syntax', () => {
+    for (const [key, text] of [...EN, ...ZH]) {
+      expect(text.trim(), key).not.toBe('')
+      expect(text, key).not.toMatch(/[@|]/)
+    }
+  })
+
+  it('Chinese is Chinese', () => {
+    const latin = [...ZH].filter(([, text]) => !/[\u4e00-\u9fff]/.test(text)).map(([key]) => key)
+    const names = ['reason.syn-ack', 'trigger.cron', 'panel.server', 'mailSecurity.starttls', 'mailSecurity.tls', 'audit.actorExample', 'audit.actionExample']
+    expect(latin.sort()).toEqual(names.sort())
+  })
+
+  it('know every key that the pages ask for', () => {
+    const missing = sources('src').flatMap((path) =>
+      [...readFileSync(path, 'utf8').matchAll(/\bt\(\s*'([\w.-]+)'/g)].map((m) => m[1]!).filter((key) => !EN.has(key)).map((key) => `${path}: ${key}`),
+    )
+    expect(missing).toEqual([])
+  })
+
+  it.each([
+    ['severity', types.SEVERITIES],
+    ['risk', types.RISK_KINDS],
+    ['riskHint', types.RISK_KINDS],
+    ['phase', types.PHASES],
+    ['disposition', types.DISPOSITIONS],
+    ['dispositionHint', types.DISPOSITIONS],
+    ['zone', types.ZONES],
+    ['role', types.ROLES],
+    ['roleHint', types.ROLES],
+    ['taskKind', types.TASK_KINDS],
+    ['taskKindHint', types.TASK_KINDS],
+    ['jobState', types.JOB_STATES],
+    ['alertState', types.ALERT_STATES],
+    ['notificationState', types.NOTIFICATION_STATES],
+  ])('have a word for every %s', (group, list) => {
+    for (const word of list) expect(EN.has(`${group}.${word}`), `${group}.${word}`).toBe(true)
+  })
+})
