@@ -70,45 +70,25 @@ fn token_from(row: &QueryResult) -> Result<ApiToken> {
 impl Store {
     /// Every user, by name.
     pub async fn users(&self) -> Result<Vec<User>> {
-        all(self.read(), &format!("SELECT {USER} FROM users ORDER BY name_key"), vec![])
-            .await?
-            .iter()
-            .map(user_from)
-            .collect()
+        all(self.read(), &format!("SELECT {USER} FROM users ORDER BY name_key"), vec![]).await?.iter().map(user_from).collect()
     }
 
     /// One user.
     pub async fn user(&self, id: UserId) -> Result<Option<User>> {
-        let row = one(
-            self.read(),
-            &format!("SELECT {USER} FROM users WHERE id = $1"),
-            vec![id.value()],
-        )
-        .await?;
+        let row = one(self.read(), &format!("SELECT {USER} FROM users WHERE id = $1"), vec![id.value()]).await?;
         row.as_ref().map(user_from).transpose()
     }
 
     /// One user by name, compared without case.
     pub async fn user_by_name(&self, name: &str) -> Result<Option<User>> {
-        let row = one(
-            self.read(),
-            &format!("SELECT {USER} FROM users WHERE name_key = $1"),
-            vec![key(name)],
-        )
-        .await?;
+        let row = one(self.read(), &format!("SELECT {USER} FROM users WHERE name_key = $1"), vec![key(name)]).await?;
         row.as_ref().map(user_from).transpose()
     }
 
     /// [`crate::StoreError::Conflict`] when somebody has the name.
     pub async fn insert_user(&self, user: &User, audit: &AuditEntry) -> Result<()> {
         let tx = self.begin().await?;
-        let inserted = insert(
-            &tx,
-            &format!("INSERT INTO users ({USER}, name_key)"),
-            vec![user_values(user)],
-            "",
-        )
-        .await;
+        let inserted = insert(&tx, &format!("INSERT INTO users ({USER}, name_key)"), vec![user_values(user)], "").await;
         naming(inserted, || format!("user `{}`", user.name))?;
         append(&tx, audit).await?;
         Ok(tx.commit().await?)
@@ -132,9 +112,7 @@ impl Store {
     /// Notes a sign-in.
     pub async fn touch_user(&self, id: UserId, last_seen_at: Ts) -> Result<()> {
         let sql = "UPDATE users SET last_seen_at = $2 WHERE id = $1";
-        run(self.write().await?, sql, vec![id.value(), last_seen_at.value()])
-            .await
-            .map(drop)
+        run(self.write().await?, sql, vec![id.value(), last_seen_at.value()]).await.map(drop)
     }
 
     /// Removes the user with its sessions.
@@ -145,13 +123,7 @@ impl Store {
     /// Somebody signed in.
     pub async fn insert_session(&self, session: &Session, audit: &AuditEntry) -> Result<()> {
         let s = session;
-        let row = vec![
-            s.id.value(),
-            s.user.value(),
-            s.secret_hash.value(),
-            s.created_at.value(),
-            s.expires_at.value(),
-        ];
+        let row = vec![s.id.value(), s.user.value(), s.secret_hash.value(), s.created_at.value(), s.expires_at.value()];
         let tx = self.begin().await?;
         insert(&tx, &format!("INSERT INTO sessions ({SESSION})"), vec![row], "").await?;
         append(&tx, audit).await?;
@@ -160,12 +132,8 @@ impl Store {
 
     /// The session with the secret, whether it has ended or not: the caller compares `expires_at`.
     pub async fn session_by_hash(&self, secret_hash: &[u8; 32]) -> Result<Option<Session>> {
-        let row = one(
-            self.read(),
-            &format!("SELECT {SESSION} FROM sessions WHERE secret_hash = $1"),
-            vec![secret_hash.value()],
-        )
-        .await?;
+        let row = one(self.read(), &format!("SELECT {SESSION} FROM sessions WHERE secret_hash = $1"), vec![secret_hash.value()])
+            .await?;
         row.as_ref().map(session_from).transpose()
     }
 
@@ -183,12 +151,7 @@ impl Store {
 
     /// Removes sessions that have ended. Number of sessions.
     pub async fn purge_sessions(&self, now: Ts) -> Result<u64> {
-        run(
-            self.write().await?,
-            "DELETE FROM sessions WHERE expires_at <= $1",
-            vec![now.value()],
-        )
-        .await
+        run(self.write().await?, "DELETE FROM sessions WHERE expires_at <= $1", vec![now.value()]).await
     }
 
     /// Every token, newest first, revoked ones too.
@@ -199,12 +162,7 @@ impl Store {
 
     /// One token.
     pub async fn token(&self, id: TokenId) -> Result<Option<ApiToken>> {
-        let row = one(
-            self.read(),
-            &format!("SELECT {TOKEN} FROM tokens WHERE id = $1"),
-            vec![id.value()],
-        )
-        .await?;
+        let row = one(self.read(), &format!("SELECT {TOKEN} FROM tokens WHERE id = $1"), vec![id.value()]).await?;
         row.as_ref().map(token_from).transpose()
     }
 
@@ -230,21 +188,15 @@ impl Store {
 
     /// The token with the secret, whether it still holds or not: the caller compares `expires_at` and `revoked_at`.
     pub async fn token_by_hash(&self, secret_hash: &[u8; 32]) -> Result<Option<ApiToken>> {
-        let row = one(
-            self.read(),
-            &format!("SELECT {TOKEN} FROM tokens WHERE secret_hash = $1"),
-            vec![secret_hash.value()],
-        )
-        .await?;
+        let row =
+            one(self.read(), &format!("SELECT {TOKEN} FROM tokens WHERE secret_hash = $1"), vec![secret_hash.value()]).await?;
         row.as_ref().map(token_from).transpose()
     }
 
     /// Notes its use.
     pub async fn touch_token(&self, id: TokenId, last_used_at: Ts) -> Result<()> {
         let sql = "UPDATE tokens SET last_used_at = $2 WHERE id = $1";
-        run(self.write().await?, sql, vec![id.value(), last_used_at.value()])
-            .await
-            .map(drop)
+        run(self.write().await?, sql, vec![id.value(), last_used_at.value()]).await.map(drop)
     }
 
     /// It holds no more. The first revocation counts.

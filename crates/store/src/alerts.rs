@@ -70,9 +70,7 @@ fn from(row: &QueryResult) -> Result<Alert> {
 
 pub(crate) async fn insert_alerts<C: ConnectionTrait>(db: &C, alerts: &[Alert]) -> Result<()> {
     let rows = alerts.iter().map(values).collect();
-    insert(db, &format!("INSERT INTO alerts ({ALERT})"), rows, "ON CONFLICT DO NOTHING")
-        .await
-        .map(drop)
+    insert(db, &format!("INSERT INTO alerts ({ALERT})"), rows, "ON CONFLICT DO NOTHING").await.map(drop)
 }
 
 pub(crate) async fn mark<C: ConnectionTrait>(
@@ -83,9 +81,7 @@ pub(crate) async fn mark<C: ConnectionTrait>(
 ) -> Result<()> {
     for some in ids.chunks(IN_LIST) {
         let mut sql = Sql::new("UPDATE alerts SET state = ");
-        sql.bind(state.value())
-            .push(", suppressed_by = ")
-            .bind(value(&suppressed_by.map(str::to_owned)));
+        sql.bind(state.value()).push(", suppressed_by = ").bind(value(&suppressed_by.map(str::to_owned)));
         sql.push(" WHERE 1 = 1").and_in("id", some);
         sql.run(db).await?;
     }
@@ -96,9 +92,7 @@ impl Store {
     /// Newest first.
     pub async fn alerts(&self, filter: &AlertFilter, paging: Paging) -> Result<Page<Alert>> {
         let mut sql = Sql::new(" FROM alerts WHERE 1 = 1");
-        sql.and_in("state", &filter.states)
-            .and("exposure =", &filter.exposure)
-            .and("created_at >=", &filter.since);
+        sql.and_in("state", &filter.states).and("exposure =", &filter.exposure).and("created_at >=", &filter.since);
         self.page(&sql, ALERT, "created_at DESC, id DESC", paging, from).await
     }
 

@@ -69,23 +69,13 @@ async fn update<C: ConnectionTrait>(db: &C, asset: &Asset) -> Result<()> {
 impl Store {
     /// Every asset, by range.
     pub async fn assets(&self) -> Result<Vec<Asset>> {
-        let rows = all(
-            self.read(),
-            &format!("SELECT {ASSET} FROM assets ORDER BY ip_first, ip_last"),
-            vec![],
-        )
-        .await?;
+        let rows = all(self.read(), &format!("SELECT {ASSET} FROM assets ORDER BY ip_first, ip_last"), vec![]).await?;
         rows.iter().map(asset_from).collect()
     }
 
     /// One asset.
     pub async fn asset(&self, id: AssetId) -> Result<Option<Asset>> {
-        let row = one(
-            self.read(),
-            &format!("SELECT {ASSET} FROM assets WHERE id = $1"),
-            vec![id.value()],
-        )
-        .await?;
+        let row = one(self.read(), &format!("SELECT {ASSET} FROM assets WHERE id = $1"), vec![id.value()]).await?;
         row.as_ref().map(asset_from).transpose()
     }
 
@@ -114,10 +104,7 @@ impl Store {
     ) -> Result<()> {
         let tx = self.begin().await?;
         for id in deletes {
-            run_one(&tx, "DELETE FROM assets WHERE id = $1", vec![id.value()], || {
-                format!("asset {id}")
-            })
-            .await?;
+            run_one(&tx, "DELETE FROM assets WHERE id = $1", vec![id.value()], || format!("asset {id}")).await?;
         }
         for asset in updates {
             update(&tx, asset).await?;
@@ -144,21 +131,9 @@ impl Store {
     /// [`StoreError::Conflict`] when the same range is excluded already.
     pub async fn insert_exclusion(&self, exclusion: &Exclusion, audit: &AuditEntry) -> Result<()> {
         let e = exclusion;
-        let row = vec![
-            e.id.value(),
-            e.range.first().value(),
-            e.range.last().value(),
-            text(&e.reason),
-            e.created_at.value(),
-        ];
+        let row = vec![e.id.value(), e.range.first().value(), e.range.last().value(), text(&e.reason), e.created_at.value()];
         let tx = self.begin().await?;
-        let inserted = insert(
-            &tx,
-            "INSERT INTO exclusions (id, ip_first, ip_last, reason, created_at)",
-            vec![row],
-            "",
-        )
-        .await;
+        let inserted = insert(&tx, "INSERT INTO exclusions (id, ip_first, ip_last, reason, created_at)", vec![row], "").await;
         naming(inserted, || format!("an exclusion of range {}", e.range))?;
         append(&tx, audit).await?;
         Ok(tx.commit().await?)
@@ -197,13 +172,7 @@ impl Store {
             b.created_at.value(),
         ];
         let tx = self.begin().await?;
-        insert(
-            &tx,
-            "INSERT INTO blackouts (id, ip_first, ip_last, time_window, reason, created_at)",
-            vec![row],
-            "",
-        )
-        .await?;
+        insert(&tx, "INSERT INTO blackouts (id, ip_first, ip_last, time_window, reason, created_at)", vec![row], "").await?;
         append(&tx, audit).await?;
         Ok(tx.commit().await?)
     }

@@ -56,9 +56,7 @@ pub(crate) async fn append<C: ConnectionTrait>(db: &C, e: &AuditEntry) -> Result
         text(&e.result),
         json(&e.detail),
     ];
-    insert(db, &format!("INSERT INTO audit ({AUDIT})"), vec![row], "")
-        .await
-        .map(drop)
+    insert(db, &format!("INSERT INTO audit ({AUDIT})"), vec![row], "").await.map(drop)
 }
 
 /// The same, where the system itself may be the one who acts.
@@ -121,9 +119,7 @@ fn event_from(row: &QueryResult) -> Result<Event> {
 
 pub(crate) async fn insert_events<C: ConnectionTrait>(db: &C, events: &[Event]) -> Result<()> {
     let rows = events.iter().map(event_values).collect();
-    insert(db, &format!("INSERT INTO events ({EVENT})"), rows, "ON CONFLICT DO NOTHING")
-        .await
-        .map(drop)
+    insert(db, &format!("INSERT INTO events ({EVENT})"), rows, "ON CONFLICT DO NOTHING").await.map(drop)
 }
 
 impl Store {
@@ -131,11 +127,9 @@ impl Store {
     pub async fn audit(&self, filter: &AuditFilter, paging: Paging) -> Result<Page<AuditEntry>> {
         let mut sql = Sql::new(" FROM audit WHERE 1 = 1");
         sql.and("at >=", &filter.since).and("at <", &filter.until);
-        for (column, words) in [
-            ("LOWER(actor)", &filter.actor),
-            ("LOWER(action)", &filter.action),
-            ("LOWER(subject)", &filter.subject),
-        ] {
+        for (column, words) in
+            [("LOWER(actor)", &filter.actor), ("LOWER(action)", &filter.action), ("LOWER(subject)", &filter.subject)]
+        {
             if let Some(words) = words {
                 sql.and_contains(column, words);
             }
@@ -151,13 +145,9 @@ impl Store {
     /// Newest first.
     pub async fn events(&self, filter: &EventFilter, paging: Paging) -> Result<Page<Event>> {
         let mut sql = Sql::new(" FROM events WHERE 1 = 1");
-        sql.and("ip =", &filter.ip)
-            .and("exposure =", &filter.exposure)
-            .and_in("kind", &filter.kinds);
+        sql.and("ip =", &filter.ip).and("exposure =", &filter.exposure).and_in("kind", &filter.kinds);
         if let Some(e) = filter.endpoint {
-            sql.and("ip =", &Some(e.ip))
-                .and("port =", &Some(e.port))
-                .and("proto =", &Some(e.proto));
+            sql.and("ip =", &Some(e.ip)).and("port =", &Some(e.port)).and("proto =", &Some(e.proto));
         }
         sql.and("recorded_at >=", &filter.since).and("recorded_at <", &filter.until);
         self.page(&sql, EVENT, "recorded_at DESC, id DESC", paging, event_from).await
@@ -177,16 +167,10 @@ impl Store {
             None => 0,
         };
         if paging.limit == 0 || paging.offset >= total {
-            return Ok(Page {
-                items: Vec::new(),
-                total,
-            });
+            return Ok(Page { items: Vec::new(), total });
         }
         let mut sql = from_where.after(&format!("SELECT {columns}"));
-        sql.push(&format!(" ORDER BY {order} LIMIT "))
-            .bind(paging.limit.value())
-            .push(" OFFSET ")
-            .bind(paging.offset.value());
+        sql.push(&format!(" ORDER BY {order} LIMIT ")).bind(paging.limit.value()).push(" OFFSET ").bind(paging.offset.value());
         let items = sql.all(self.read()).await?.iter().map(from).collect::<Result<_>>()?;
         Ok(Page { items, total })
     }

@@ -49,19 +49,11 @@ impl Claim {
             reason: e.to_string(),
             hint: "the directory of the database must be writable by the user portreeve runs as".into(),
         };
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(&path)
-            .map_err(refused)?;
+        let mut file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path).map_err(refused)?;
         match file.try_lock() {
             Ok(()) => {
-                file.set_len(0)
-                    .and_then(|()| writeln!(file, "{}", std::process::id()))
-                    .map_err(refused)?;
+                file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())).map_err(refused)?;
                 Ok(Claim::File(Mutex::new(Some(file))))
             }
             Err(TryLockError::WouldBlock) => {
@@ -72,11 +64,7 @@ impl Claim {
                     pid => format!("process {pid}"),
                 };
                 let hint = format!("stop {holder} first, or give this one another --data directory");
-                Err(StoreError::Locked {
-                    target: target.to_owned(),
-                    holder,
-                    hint,
-                })
+                Err(StoreError::Locked { target: target.to_owned(), holder, hint })
             }
             Err(TryLockError::Error(e)) => Err(refused(e)),
         }
@@ -93,12 +81,7 @@ impl Claim {
             .await
             .map_err(|e| opening(e, target))?;
         let link = SqlxPostgresConnector::from_sqlx_postgres_pool(pool);
-        let session = Session {
-            link,
-            target: target.to_owned(),
-            doubt,
-            verified: Mutex::new(None),
-        };
+        let session = Session { link, target: target.to_owned(), doubt, verified: Mutex::new(None) };
         if let Err(e) = session.take().await {
             session.link.close_by_ref().await.ok();
             return Err(e);
@@ -112,11 +95,7 @@ impl Claim {
             // The kernel holds it for us as long as the file is open.
             Claim::File(_) => Ok(()),
             Claim::Session(session) => {
-                let recent = session
-                    .verified
-                    .lock()
-                    .expect("not poisoned")
-                    .is_some_and(|at| at.elapsed() < RECHECK);
+                let recent = session.verified.lock().expect("not poisoned").is_some_and(|at| at.elapsed() < RECHECK);
                 if recent && !session.doubt.load(Ordering::SeqCst) {
                     return Ok(());
                 }
@@ -163,9 +142,7 @@ impl Session {
                    AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())";
         let mut holder = "another portreeve process".to_owned();
         if let Some(row) = all(&self.link, who, lock()).await?.first() {
-            let host = opt::<String>(row, "host")?
-                .map(|host| format!(" on {host}"))
-                .unwrap_or_default();
+            let host = opt::<String>(row, "host")?.map(|host| format!(" on {host}")).unwrap_or_default();
             // Our sessions are called `portreeve process 1234`.
             holder = match get::<String>(row, "name")?.strip_prefix("portreeve ") {
                 Some(process) => format!("{process}{host}"),
@@ -173,10 +150,6 @@ impl Session {
             };
         }
         let hint = format!("stop {holder} first, or give this one another database");
-        Err(StoreError::Locked {
-            target: self.target.clone(),
-            holder,
-            hint,
-        })
+        Err(StoreError::Locked { target: self.target.clone(), holder, hint })
     }
 }

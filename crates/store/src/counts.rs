@@ -135,13 +135,8 @@ impl Store {
                    FROM events e WHERE e.kind IN ('endpoint.opened', 'endpoint.reopened', 'endpoint.closed') AND e.observed_at >= $1 \
                    AND EXISTS(SELECT 1 FROM exposures x WHERE x.ip = e.ip AND x.port = e.port AND x.proto = e.proto AND x.vantage = e.vantage) \
                    GROUP BY 1, 2";
-        let mut counts: Vec<DayCount> = (first..=today)
-            .map(|day| DayCount {
-                day: Ts(day * DAY_MS),
-                opened: 0,
-                closed: 0,
-            })
-            .collect();
+        let mut counts: Vec<DayCount> =
+            (first..=today).map(|day| DayCount { day: Ts(day * DAY_MS), opened: 0, closed: 0 }).collect();
         for row in all(self.read(), sql, vec![(first * DAY_MS).value()]).await? {
             let day: i64 = get(&row, "day")?;
             // Clocks of nodes may run ahead into tomorrow; that is today's news all the same.
@@ -149,11 +144,7 @@ impl Store {
                 continue;
             };
             let n: u64 = get(&row, "n")?;
-            if small(&row, "is_closed")? == 1 {
-                count.closed += n
-            } else {
-                count.opened += n
-            }
+            if small(&row, "is_closed")? == 1 { count.closed += n } else { count.opened += n }
         }
         Ok(counts)
     }
@@ -168,41 +159,29 @@ impl Store {
             n if n % 2 == 1 => Some(bounds[n / 2]),
             n => Some(Duration((bounds[n / 2 - 1].0 + bounds[n / 2].0) / 2)),
         };
-        Ok(Detection {
-            samples: bounds.len() as u64,
-            median_bound,
-            max_bound: bounds.last().copied(),
-        })
+        Ok(Detection { samples: bounds.len() as u64, median_bound, max_bound: bounds.last().copied() })
     }
 
     /// Hosts by liveness.
     pub async fn host_counts(&self) -> Result<HostCounts> {
         let counts: BTreeMap<Liveness, u64> = self.count_by("hosts", "liveness", "1 = 1", vec![]).await?;
         let of = |liveness| counts.get(&liveness).copied().unwrap_or(0);
-        Ok(HostCounts {
-            online: of(Liveness::Online),
-            offline: of(Liveness::Offline),
-        })
+        Ok(HostCounts { online: of(Liveness::Online), offline: of(Liveness::Offline) })
     }
 
     /// Endpoints by phase, those of pseudo-open hosts not counted.
     pub async fn phase_counts(&self) -> Result<PhaseCounts> {
         let counts: BTreeMap<Phase, u64> = self.count_by("port_states", "phase", "NOT pseudo_open", vec![]).await?;
         let of = |phase| counts.get(&phase).copied().unwrap_or(0);
-        Ok(PhaseCounts {
-            pending: of(Phase::Pending),
-            open: of(Phase::Open),
-            closed: of(Phase::Closed),
-        })
+        Ok(PhaseCounts { pending: of(Phase::Pending), open: of(Phase::Open), closed: of(Phase::Closed) })
     }
 
     /// What waits: jobs, alerts, notifications.
     pub async fn backlog(&self) -> Result<Backlog> {
         use model::alert::{AlertState, NotificationState as N};
         let jobs = self.count_by("jobs", "state", "1 = 1", vec![]).await?;
-        let alerts: BTreeMap<AlertState, u64> = self
-            .count_by("alerts", "state", "state = $1", vec![AlertState::Pending.value()])
-            .await?;
+        let alerts: BTreeMap<AlertState, u64> =
+            self.count_by("alerts", "state", "state = $1", vec![AlertState::Pending.value()]).await?;
         let sent = vec![N::Sent.value()];
         let notifications: BTreeMap<N, u64> = self.count_by("notifications", "state", "state <> $1", sent).await?;
         let of = |state| notifications.get(&state).copied().unwrap_or(0);
@@ -222,10 +201,6 @@ impl Store {
         values: Vec<Value>,
     ) -> Result<BTreeMap<K, u64>> {
         let sql = format!("SELECT {column} AS k, COUNT(*) AS n FROM {table} WHERE {filter} GROUP BY {column}");
-        all(self.read(), &sql, values)
-            .await?
-            .iter()
-            .map(|row| Ok((get(row, "k")?, get(row, "n")?)))
-            .collect()
+        all(self.read(), &sql, values).await?.iter().map(|row| Ok((get(row, "k")?, get(row, "n")?))).collect()
     }
 }

@@ -28,10 +28,7 @@ pub(crate) async fn insert_coverage<C: ConnectionTrait>(
     ) else {
         return Ok(());
     };
-    let (targets, ports) = (
-        serde_json::to_string(&targets).expect("ranges serialise"),
-        c.ports.to_string(),
-    );
+    let (targets, ports) = (serde_json::to_string(&targets).expect("ranges serialise"), c.ports.to_string());
     let ground = ground(&c.vantage, &targets, &ports);
     let row = vec![
         job.value(),
@@ -51,28 +48,18 @@ pub(crate) async fn insert_coverage<C: ConnectionTrait>(
     insert(db, head, vec![row], "ON CONFLICT DO NOTHING").await?;
     let sql = "UPDATE coverage SET replaced_at = $1 WHERE replaced_at IS NULL AND ground = $2 AND vantage = $3 AND targets = $4 \
                AND ports = $5 AND started_at < $6";
-    run(
-        db,
-        sql,
-        vec![
-            now.value(),
-            ground.value(),
-            c.vantage.value(),
-            text(&targets),
-            text(&ports),
-            c.started_at.value(),
-        ],
-    )
-    .await
-    .map(drop)
+    run(db, sql, vec![now.value(), ground.value(), c.vantage.value(), text(&targets), text(&ports), c.started_at.value()])
+        .await
+        .map(drop)
 }
 
 /// FNV-1a, 64 bit: a short key for an index; what it finds is compared in full.
 fn ground(vantage: &Vantage, targets: &str, ports: &str) -> i64 {
     let parts = [vantage.0.as_bytes(), &[0], targets.as_bytes(), &[0], ports.as_bytes()];
-    let hash = parts.concat().iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3)
-    });
+    let hash = parts
+        .concat()
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3));
     hash.cast_signed()
 }
 
@@ -89,22 +76,13 @@ impl Store {
         while let (Some(first), Some(last)) = (open.first(), open.last()) {
             let sql = "SELECT targets, ports, started_at FROM coverage WHERE vantage = $1 AND replaced_at IS NULL AND ip_first <= $2 \
                        AND ip_last >= $3 ORDER BY started_at DESC, job LIMIT $4 OFFSET $5";
-            let values = vec![
-                vantage.value(),
-                last.ip.value(),
-                first.ip.value(),
-                LOOK.value(),
-                offset.value(),
-            ];
+            let values = vec![vantage.value(), last.ip.value(), first.ip.value(), LOOK.value(), offset.value()];
             let rows = all(self.read(), sql, values).await?;
             for row in &rows {
                 let text: String = get(row, "ports")?;
                 if !ports.contains_key(&text) {
-                    let set = if text.is_empty() {
-                        PortSet::default()
-                    } else {
-                        text.parse().map_err(|e: String| bad("ports", &e))?
-                    };
+                    let set =
+                        if text.is_empty() { PortSet::default() } else { text.parse().map_err(|e: String| bad("ports", &e))? };
                     ports.insert(text.clone(), set);
                 }
                 let started_at = get(row, "started_at")?;

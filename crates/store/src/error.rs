@@ -129,11 +129,8 @@ fn unreachable(reason: String) -> StoreError {
 
 /// SQLSTATEs (PostgreSQL, appendix A) are five characters; SQLite's extended result codes are numbers of up to four digits.
 pub(crate) fn from_code(code: &str, message: &str) -> StoreError {
-    let permission = |hint: &str| StoreError::Permission {
-        target: "file or role".into(),
-        reason: message.into(),
-        hint: hint.into(),
-    };
+    let permission =
+        |hint: &str| StoreError::Permission { target: "file or role".into(), reason: message.into(), hint: hint.into() };
     match code {
         // Class 08 connection, 57P0x shutdown and start-up, 53300 too many connections, 25006 read-only during a failover.
         "57P01" | "57P02" | "57P03" | "53300" | "25006" => unreachable(message.into()),

@@ -79,14 +79,10 @@ impl ExposureFilter {
         }
     }
 
-    fn from_where(&self) -> Sql {
+    fn selection(&self) -> Sql {
         let mut sql = Sql::new(" FROM exposures WHERE 1 = 1");
-        sql.and("phase =", &self.phase)
-            .and_in("risk", &self.risks)
-            .and_in("severity", &self.severities);
-        sql.and("owner =", &self.owner)
-            .and("asset =", &self.asset)
-            .and("ip =", &self.ip);
+        sql.and("phase =", &self.phase).and_in("risk", &self.risks).and_in("severity", &self.severities);
+        sql.and("owner =", &self.owner).and("asset =", &self.asset).and("ip =", &self.ip);
         if self.high_risk_only {
             sql.and_in("risk", &[RiskKind::HighRiskPort, RiskKind::HighRiskService]);
         }
@@ -138,29 +134,10 @@ const EXPOSURE: &str = "id, ip, port, proto, vantage, phase, risk, severity, ent
 /// Written beside those, for order and searches.
 const DERIVED: &str = "risk_rank, severity_rank, words";
 /// What an observation moves.
-const OBSERVED: &[&str] = &[
-    "phase",
-    "service",
-    "opening",
-    "opened_at",
-    "closed_at",
-    "close_reason",
-    "detection_bound",
-];
+const OBSERVED: &[&str] = &["phase", "service", "opening", "opened_at", "closed_at", "close_reason", "detection_bound"];
 /// What an assessment moves.
-const ASSESSED: &[&str] = &[
-    "risk",
-    "severity",
-    "entry",
-    "reasons",
-    "asset",
-    "owner",
-    "zone",
-    "updated_at",
-    "risk_rank",
-    "severity_rank",
-    "words",
-];
+const ASSESSED: &[&str] =
+    &["risk", "severity", "entry", "reasons", "asset", "owner", "zone", "updated_at", "risk_rank", "severity_rank", "words"];
 
 fn values(e: &Exposure) -> Vec<Value> {
     let d = &e.disposition;
@@ -245,8 +222,7 @@ fn from(row: &QueryResult) -> Result<Exposure> {
 
 /// Appends what the decision amounts to at `now`, as [`Disposition::effective`] says it.
 pub(crate) fn effective(sql: &mut Sql, now: Ts) {
-    sql.push("CASE WHEN disposition_until IS NOT NULL AND disposition_until <= ")
-        .bind(now.value());
+    sql.push("CASE WHEN disposition_until IS NOT NULL AND disposition_until <= ").bind(now.value());
     sql.push(" THEN 'unreviewed' ELSE disposition END");
 }
 
@@ -264,29 +240,17 @@ pub(crate) async fn upsert_exposures<C: ConnectionTrait>(db: &C, exposures: &[Ex
     let rows: BTreeMap<_, _> = exposures.iter().map(|e| ((e.endpoint, &e.vantage), e)).collect();
     let observed = if what == Upsert::Observed { OBSERVED } else { &[] };
     // Neither the disposition nor the first opening is ever among them.
-    let set: Vec<String> = observed
-        .iter()
-        .chain(ASSESSED)
-        .map(|c| format!("{c} = excluded.{c}"))
-        .collect();
+    let set: Vec<String> = observed.iter().chain(ASSESSED).map(|c| format!("{c} = excluded.{c}")).collect();
     let tail = format!("ON CONFLICT (ip, port, proto, vantage) DO UPDATE SET {}", set.join(", "));
-    insert(
-        db,
-        &format!("INSERT INTO exposures ({EXPOSURE}, {DERIVED})"),
-        rows.into_values().map(values).collect(),
-        &tail,
-    )
-    .await
-    .map(drop)
+    insert(db, &format!("INSERT INTO exposures ({EXPOSURE}, {DERIVED})"), rows.into_values().map(values).collect(), &tail)
+        .await
+        .map(drop)
 }
 
 impl Store {
     /// The list of exposures.
     pub async fn exposures(&self, filter: &ExposureFilter, paging: Paging) -> Result<Page<Exposure>> {
-        let sort = filter.sort.unwrap_or(Order {
-            by: ExposureSort::Severity,
-            descending: true,
-        });
+        let sort = filter.sort.unwrap_or(Order { by: ExposureSort::Severity, descending: true });
         let way = if sort.descending { "DESC" } else { "ASC" };
         let order = match sort.by {
             ExposureSort::Severity => format!("severity_rank {way}, opened_at DESC, ip, port, proto, vantage"),
@@ -295,39 +259,32 @@ impl Store {
             ExposureSort::Port => format!("port {way}, ip {way}, proto, vantage"),
             ExposureSort::UpdatedAt => format!("updated_at {way}, ip, port, proto, vantage"),
         };
-        self.page(&filter.from_where(), EXPOSURE, &order, paging, from).await
+        self.page(&filter.selection(), EXPOSURE, &order, paging, from).await
     }
 
     /// One row per address and vantage, worst first; by address when the filter sorts by it.
     pub async fn exposures_by_address(&self, filter: &ExposureFilter, paging: Paging) -> Result<Page<AddressGroup>> {
-        let mut total = filter
-            .from_where()
-            .after("SELECT COUNT(*) AS total FROM (SELECT DISTINCT ip, vantage");
+        let mut total = filter.selection().after("SELECT COUNT(*) AS total FROM (SELECT DISTINCT ip, vantage");
         let total: u64 = match total.push(") AS g").clone().all(self.read()).await?.first() {
             Some(row) => get(row, "total")?,
             None => 0,
         };
         if paging.limit == 0 || paging.offset >= total {
-            return Ok(Page {
-                items: Vec::new(),
-                total,
-            });
+            return Ok(Page { items: Vec::new(), total });
         }
         // Open ones weigh more than any severity of a closed one.
-        let mut sql = filter.from_where().after(
+        let mut sql = filter.selection().after(
             "SELECT ip, vantage, CAST(SUM(CASE WHEN phase = 'open' THEN 1 ELSE 0 END) AS BIGINT) AS open_count, \
              MAX(CASE WHEN phase = 'open' THEN 100 ELSE 0 END + severity_rank) AS severity_top, \
              MAX(CASE WHEN phase = 'open' THEN 100 ELSE 0 END + risk_rank) AS risk_top",
         );
         let order = match filter.sort {
-            Some(Order {
-                by: ExposureSort::Ip,
-                descending,
-            }) => format!("ip {}, vantage", if descending { "DESC" } else { "ASC" }),
+            Some(Order { by: ExposureSort::Ip, descending }) => {
+                format!("ip {}, vantage", if descending { "DESC" } else { "ASC" })
+            }
             _ => "severity_top DESC, open_count DESC, ip, vantage".into(),
         };
-        sql.push(&format!(" GROUP BY ip, vantage ORDER BY {order} LIMIT "))
-            .bind(paging.limit.value());
+        sql.push(&format!(" GROUP BY ip, vantage ORDER BY {order} LIMIT ")).bind(paging.limit.value());
         sql.push(" OFFSET ").bind(paging.offset.value());
         let mut groups = Vec::new();
         for row in sql.all(self.read()).await? {
@@ -351,23 +308,17 @@ impl Store {
     /// Adds exposures, numbers of undecided ones, and liveness.
     async fn fill_groups(&self, filter: &ExposureFilter, groups: &mut [AddressGroup]) -> Result<()> {
         let ips: Vec<IpAddr> = groups.iter().map(|g| g.ip).collect();
-        let at: HashMap<(IpAddr, Vantage), usize> = groups
-            .iter()
-            .enumerate()
-            .map(|(i, g)| ((g.ip, g.vantage.clone()), i))
-            .collect();
+        let at: HashMap<(IpAddr, Vantage), usize> =
+            groups.iter().enumerate().map(|(i, g)| ((g.ip, g.vantage.clone()), i)).collect();
         let find = |row: &QueryResult| -> Result<Option<usize>> { Ok(at.get(&(get(row, "ip")?, get(row, "vantage")?)).copied()) };
         let worst_first = "CASE WHEN phase = 'open' THEN 0 ELSE 1 END, severity_rank DESC, port, proto";
         for some in ips.chunks(IN_LIST) {
-            let mut sql = filter.from_where();
+            let mut sql = filter.selection();
             sql.and_in("ip", some);
             let mut shown = sql.after(&format!(
                 "SELECT * FROM (SELECT {EXPOSURE}, ROW_NUMBER() OVER (PARTITION BY ip, vantage ORDER BY {worst_first}) AS place"
             ));
-            shown
-                .push(") AS g WHERE place <= ")
-                .bind(AddressGroup::SHOWN.value())
-                .push(" ORDER BY place");
+            shown.push(") AS g WHERE place <= ").bind(AddressGroup::SHOWN.value()).push(" ORDER BY place");
             for row in shown.all(self.read()).await? {
                 let Some(i) = find(&row)? else { continue };
                 let exposure = from(&row)?;
@@ -406,13 +357,7 @@ impl Store {
         let rows = by_keys(self.read(), EXPOSURE, "exposures", keys).await?;
         let keyed = |row| {
             let exposure = from(row)?;
-            Ok((
-                SeenFrom {
-                    endpoint: exposure.endpoint,
-                    vantage: exposure.vantage.clone(),
-                },
-                exposure,
-            ))
+            Ok((SeenFrom { endpoint: exposure.endpoint, vantage: exposure.vantage.clone() }, exposure))
         };
         rows.iter().map(keyed).collect()
     }
@@ -445,8 +390,7 @@ impl Store {
         event: &Event,
         audit: &AuditEntry,
     ) -> Result<()> {
-        self.set_dispositions(&[id], disposition, std::slice::from_ref(event), audit)
-            .await
+        self.set_dispositions(&[id], disposition, std::slice::from_ref(event), audit).await
     }
 
     /// A person decides about several at once; one that does not exist, and none is changed.
@@ -463,15 +407,8 @@ impl Store {
                    disposition_at = $6, updated_at = $7 WHERE id = $1";
         for id in ids {
             let updated_at = d.at.unwrap_or(audit.at);
-            let values = vec![
-                id.value(),
-                d.kind.value(),
-                value(&d.until),
-                value(&d.by),
-                value(&d.note),
-                value(&d.at),
-                updated_at.value(),
-            ];
+            let values =
+                vec![id.value(), d.kind.value(), value(&d.until), value(&d.by), value(&d.note), value(&d.at), updated_at.value()];
             run_one(&tx, sql, values, || format!("exposure {id}")).await?;
         }
         insert_events(&tx, events).await?;
@@ -483,20 +420,11 @@ impl Store {
     /// that does not exist is an error, because reassessing never makes one.
     pub async fn update_exposure_risk(&self, exposures: &[Exposure], events: &[Event], alerts: &[Alert]) -> Result<()> {
         let tx = self.begin().await?;
-        let keys: Vec<SeenFrom> = exposures
-            .iter()
-            .map(|e| SeenFrom {
-                endpoint: e.endpoint,
-                vantage: e.vantage.clone(),
-            })
-            .collect();
+        let keys: Vec<SeenFrom> =
+            exposures.iter().map(|e| SeenFrom { endpoint: e.endpoint, vantage: e.vantage.clone() }).collect();
         let known = by_keys(&tx, "ip", "exposures", &keys).await?.len();
         if known < keys.len() {
-            return Err(StoreError::NotFound(format!(
-                "{} of {} exposures",
-                keys.len() - known,
-                keys.len()
-            )));
+            return Err(StoreError::NotFound(format!("{} of {} exposures", keys.len() - known, keys.len())));
         }
         upsert_exposures(&tx, exposures, Upsert::Assessed).await?;
         insert_events(&tx, events).await?;

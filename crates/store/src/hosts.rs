@@ -55,14 +55,7 @@ pub(crate) async fn upsert_hosts<C: ConnectionTrait>(db: &C, hosts: &[Host]) -> 
     let tail = "ON CONFLICT (ip, vantage) DO UPDATE SET liveness = excluded.liveness, reason = excluded.reason, since = excluded.since, \
                 last_online_at = excluded.last_online_at, last_observed_at = excluded.last_observed_at, \
                 pseudo_open_ports = excluded.pseudo_open_ports";
-    insert(
-        db,
-        &format!("INSERT INTO hosts ({HOST})"),
-        rows.into_values().map(values).collect(),
-        tail,
-    )
-    .await
-    .map(drop)
+    insert(db, &format!("INSERT INTO hosts ({HOST})"), rows.into_values().map(values).collect(), tail).await.map(drop)
 }
 
 impl Store {
@@ -79,9 +72,7 @@ impl Store {
     /// Addresses of hosts in that state, in order, each once.
     pub async fn hosts_with(&self, liveness: Liveness, vantage: Option<&Vantage>) -> Result<Vec<IpAddr>> {
         let mut sql = Sql::new("SELECT DISTINCT ip FROM hosts WHERE liveness = ");
-        sql.bind(liveness.value())
-            .and("vantage =", &vantage.cloned())
-            .push(" ORDER BY ip");
+        sql.bind(liveness.value()).and("vantage =", &vantage.cloned()).push(" ORDER BY ip");
         sql.all(self.read()).await?.iter().map(|row| get(row, "ip")).collect()
     }
 

@@ -85,10 +85,7 @@ impl Store {
         let b = batch;
         let tx = self.begin().await?;
         let seen = "SELECT 1 AS one FROM reports WHERE job = $1 AND fencing = $2 AND sequence = $3";
-        if one(&tx, seen, vec![b.job.value(), b.fencing.value(), b.sequence.value()])
-            .await?
-            .is_some()
-        {
+        if one(&tx, seen, vec![b.job.value(), b.fencing.value(), b.sequence.value()]).await?.is_some() {
             return Ok(IngestOutcome::Duplicate);
         }
         // The row stays locked until the end, so the lease cannot change hands in between.

@@ -75,9 +75,7 @@ pub(crate) fn job_from(row: &QueryResult) -> Result<Job> {
 
 pub(crate) async fn insert_jobs<C: ConnectionTrait>(db: &C, jobs: &[Job]) -> Result<()> {
     let rows = jobs.iter().map(values).collect();
-    insert(db, &format!("INSERT INTO jobs ({JOB})"), rows, "ON CONFLICT DO NOTHING")
-        .await
-        .map(drop)
+    insert(db, &format!("INSERT INTO jobs ({JOB})"), rows, "ON CONFLICT DO NOTHING").await.map(drop)
 }
 
 /// Queues follow-ups. One whose task has been deleted meanwhile is dropped: nobody wants its result any more.
@@ -104,20 +102,13 @@ impl Store {
     /// Newest first.
     pub async fn jobs(&self, filter: &JobFilter, paging: Paging) -> Result<Page<Job>> {
         let mut sql = Sql::new(" FROM jobs WHERE 1 = 1");
-        sql.and("task =", &filter.task)
-            .and("run =", &filter.run)
-            .and_in("state", &filter.states);
+        sql.and("task =", &filter.task).and("run =", &filter.run).and_in("state", &filter.states);
         self.page(&sql, JOB, "created_at DESC, id DESC", paging, job_from).await
     }
 
     /// One job.
     pub async fn job(&self, id: JobId) -> Result<Option<Job>> {
-        let row = one(
-            self.read(),
-            &format!("SELECT {JOB} FROM jobs WHERE id = $1"),
-            vec![id.value()],
-        )
-        .await?;
+        let row = one(self.read(), &format!("SELECT {JOB} FROM jobs WHERE id = $1"), vec![id.value()]).await?;
         row.as_ref().map(job_from).transpose()
     }
 }

@@ -67,19 +67,11 @@ impl Store {
         let q = query;
         let tx = self.begin().await?;
         if self.backend() == Backend::Postgres {
-            one(
-                &tx,
-                "SELECT 1 AS one FROM (SELECT pg_advisory_xact_lock($1)) AS l",
-                vec![LEASING.value()],
-            )
-            .await?;
+            one(&tx, "SELECT 1 AS one FROM (SELECT pg_advisory_xact_lock($1)) AS l", vec![LEASING.value()]).await?;
         }
         let incarnation = q.incarnation.cast_signed();
         let mut earlier = Sql::new(" AND node = ");
-        earlier
-            .bind(q.node.value())
-            .push(" AND incarnation <> ")
-            .bind(incarnation.value());
+        earlier.bind(q.node.value()).push(" AND incarnation <> ").bind(incarnation.value());
         for lost in lose(&tx, self.for_update(), earlier, q.now, "the node restarted").await? {
             tracing::info!(job = %lost.job, node = %q.node, requeued = lost.requeued, "lease of an earlier start of the node is lost");
         }
@@ -104,9 +96,7 @@ impl Store {
         );
         sql.bind(q.node.value()).push(", incarnation = ").bind(incarnation.value());
         sql.push(", lease_until = ").bind(q.lease_until.value());
-        sql.push(", started_at = COALESCE(started_at, ")
-            .bind(q.now.value())
-            .push(") WHERE state = 'queued'");
+        sql.push(", started_at = COALESCE(started_at, ").bind(q.now.value()).push(") WHERE state = 'queued'");
         sql.and_in("id", &jobs).push(&format!(" RETURNING {JOB}"));
         let mut leased: Vec<Job> = sql.all(&tx).await?.iter().map(job_from).collect::<Result<_>>()?;
         tx.commit().await?;
@@ -125,12 +115,7 @@ impl Store {
             return Ok(false);
         }
         progress(&tx, job, &held, probes_sent).await?;
-        run(
-            &tx,
-            "UPDATE jobs SET lease_until = $2 WHERE id = $1",
-            vec![job.value(), lease_until.value()],
-        )
-        .await?;
+        run(&tx, "UPDATE jobs SET lease_until = $2 WHERE id = $1", vec![job.value(), lease_until.value()]).await?;
         tx.commit().await?;
         Ok(true)
     }
@@ -165,13 +150,7 @@ impl Store {
         let sql = "UPDATE jobs SET state = 'queued', attempts = CASE WHEN attempts > 0 THEN attempts - 1 ELSE 0 END, \
                    fencing = fencing + 1, node = NULL, incarnation = NULL, lease_until = NULL, probes_sent = 0, not_before = $3 \
                    WHERE id = $1 AND fencing = $2 AND state = 'leased'";
-        Ok(run(
-            self.write().await?,
-            sql,
-            vec![job.value(), fencing.value(), not_before.value()],
-        )
-        .await?
-            > 0)
+        Ok(run(self.write().await?, sql, vec![job.value(), fencing.value(), not_before.value()]).await? > 0)
     }
 
     /// Appended to a SELECT whose rows the transaction goes on to change. SQLite's transactions hold the write lock already.
@@ -223,19 +202,9 @@ pub(crate) async fn progress<C: ConnectionTrait>(db: &C, job: JobId, held: &Held
     if more == 0 {
         return Ok(());
     }
-    run(
-        db,
-        "UPDATE jobs SET probes_sent = $2 WHERE id = $1",
-        vec![job.value(), probes_sent.value()],
-    )
-    .await?;
+    run(db, "UPDATE jobs SET probes_sent = $2 WHERE id = $1", vec![job.value(), probes_sent.value()]).await?;
     if let Some(id) = held.run {
-        run(
-            db,
-            "UPDATE runs SET probes_sent = probes_sent + $2 WHERE id = $1",
-            vec![id.value(), more.value()],
-        )
-        .await?;
+        run(db, "UPDATE runs SET probes_sent = probes_sent + $2 WHERE id = $1", vec![id.value(), more.value()]).await?;
     }
     Ok(())
 }
@@ -273,13 +242,7 @@ async fn lose<C: ConnectionTrait>(db: &C, lock: &str, which: Sql, now: Ts, why: 
 /// Tasks that have jobs queued and may have more leased, with how many more.
 async fn free_slots<C: ConnectionTrait>(db: &C, per_task: u32) -> Result<Vec<(TaskId, u32)>> {
     let mut leased: HashMap<TaskId, u32> = HashMap::new();
-    for row in all(
-        db,
-        "SELECT task, COUNT(*) AS n FROM jobs WHERE state = 'leased' GROUP BY task",
-        vec![],
-    )
-    .await?
-    {
+    for row in all(db, "SELECT task, COUNT(*) AS n FROM jobs WHERE state = 'leased' GROUP BY task", vec![]).await? {
         leased.insert(get(&row, "task")?, get(&row, "n")?);
     }
     let sql = "SELECT id FROM tasks WHERE state <> 'paused' AND EXISTS(SELECT 1 FROM jobs WHERE jobs.state = 'queued' AND jobs.task = tasks.id)";
@@ -316,11 +279,7 @@ async fn candidates<C: ConnectionTrait>(db: &C, pick: Pick, limit: u32, q: &Leas
     let mut found = Vec::new();
     let mut offset = 0;
     loop {
-        let (columns, look) = if q.avoid.is_empty() {
-            ("", u64::from(limit))
-        } else {
-            (", work", LOOK)
-        };
+        let (columns, look) = if q.avoid.is_empty() { ("", u64::from(limit)) } else { (", work", LOOK) };
         let sql = format!(
             "SELECT id, priority, created_at{columns} FROM jobs WHERE state = 'queued' AND {which} AND not_before <= $2 {order}"
         );
@@ -339,10 +298,7 @@ async fn candidates<C: ConnectionTrait>(db: &C, pick: Pick, limit: u32, q: &Leas
 
 fn candidate(row: &QueryResult) -> Result<Candidate> {
     let id = get(row, "id")?;
-    Ok(Candidate {
-        id,
-        order: (get(row, "priority")?, get(row, "created_at")?, id),
-    })
+    Ok(Candidate { id, order: (get(row, "priority")?, get(row, "created_at")?, id) })
 }
 
 /// Those of the chosen that nobody else holds a lock on.

@@ -94,25 +94,14 @@ impl Store {
 
     /// One receiver.
     pub async fn receiver(&self, id: ReceiverId) -> Result<Option<Receiver>> {
-        let row = one(
-            self.read(),
-            &format!("SELECT {RECEIVER} FROM receivers WHERE id = $1"),
-            vec![id.value()],
-        )
-        .await?;
+        let row = one(self.read(), &format!("SELECT {RECEIVER} FROM receivers WHERE id = $1"), vec![id.value()]).await?;
         row.as_ref().map(receiver_from).transpose()
     }
 
     /// Adds one.
     pub async fn insert_receiver(&self, receiver: &Receiver, audit: &AuditEntry) -> Result<()> {
         let tx = self.begin().await?;
-        insert(
-            &tx,
-            &format!("INSERT INTO receivers ({RECEIVER})"),
-            vec![receiver_values(receiver)],
-            "",
-        )
-        .await?;
+        insert(&tx, &format!("INSERT INTO receivers ({RECEIVER})"), vec![receiver_values(receiver)], "").await?;
         append(&tx, audit).await?;
         Ok(tx.commit().await?)
     }
@@ -141,12 +130,7 @@ impl Store {
 
     /// One notification.
     pub async fn notification(&self, id: NotificationId) -> Result<Option<Notification>> {
-        let row = one(
-            self.read(),
-            &format!("SELECT {NOTIFICATION} FROM notifications WHERE id = $1"),
-            vec![id.value()],
-        )
-        .await?;
+        let row = one(self.read(), &format!("SELECT {NOTIFICATION} FROM notifications WHERE id = $1"), vec![id.value()]).await?;
         row.as_ref().map(from).transpose()
     }
 
@@ -155,13 +139,7 @@ impl Store {
     pub async fn enqueue_notifications(&self, notifications: &[Notification], notified: &[AlertId]) -> Result<()> {
         let tx = self.begin().await?;
         let rows = notifications.iter().map(values).collect();
-        insert(
-            &tx,
-            &format!("INSERT INTO notifications ({NOTIFICATION})"),
-            rows,
-            "ON CONFLICT DO NOTHING",
-        )
-        .await?;
+        insert(&tx, &format!("INSERT INTO notifications ({NOTIFICATION})"), rows, "ON CONFLICT DO NOTHING").await?;
         mark(&tx, notified, AlertState::Notified, None).await?;
         Ok(tx.commit().await?)
     }
@@ -171,11 +149,7 @@ impl Store {
         let sql = format!(
             "SELECT {NOTIFICATION} FROM notifications WHERE state = 'queued' AND next_try_at <= $1 ORDER BY next_try_at, id LIMIT $2"
         );
-        all(self.read(), &sql, vec![now.value(), limit.value()])
-            .await?
-            .iter()
-            .map(from)
-            .collect()
+        all(self.read(), &sql, vec![now.value(), limit.value()]).await?.iter().map(from).collect()
     }
 
     /// Takes a queued one for sending and counts the try. False when it is not queued.
@@ -187,19 +161,12 @@ impl Store {
     /// The receiver took it.
     pub async fn mark_sent(&self, id: NotificationId, receipt: &str, now: Ts) -> Result<()> {
         let sql = "UPDATE notifications SET state = 'sent', receipt = $2, error = NULL, sent_at = $3 WHERE id = $1";
-        run_one(self.write().await?, sql, vec![id.value(), text(receipt), now.value()], || {
-            format!("notification {id}")
-        })
-        .await
+        run_one(self.write().await?, sql, vec![id.value(), text(receipt), now.value()], || format!("notification {id}")).await
     }
 
     /// The receiver did not take it: queued again for `next_try_at`, or given up when that is `None`.
     pub async fn mark_failed(&self, id: NotificationId, error: &str, next_try_at: Option<Ts>) -> Result<()> {
-        let state = if next_try_at.is_some() {
-            NotificationState::Queued
-        } else {
-            NotificationState::Failed
-        };
+        let state = if next_try_at.is_some() { NotificationState::Queued } else { NotificationState::Failed };
         let sql = "UPDATE notifications SET state = $2, error = $3, next_try_at = COALESCE($4, next_try_at) WHERE id = $1";
         let values = vec![id.value(), state.value(), text(error), value(&next_try_at)];
         run_one(self.write().await?, sql, values, || format!("notification {id}")).await
@@ -215,10 +182,7 @@ impl Store {
     pub async fn retry_notification(&self, id: NotificationId, now: Ts, audit: &AuditEntry) -> Result<()> {
         let sql = "UPDATE notifications SET state = 'queued', attempts = 0, next_try_at = $2 WHERE id = $1 AND state IN ('failed', 'queued')";
         let tx = self.begin().await?;
-        run_one(&tx, sql, vec![id.value(), now.value()], || {
-            format!("a failed notification {id}")
-        })
-        .await?;
+        run_one(&tx, sql, vec![id.value(), now.value()], || format!("a failed notification {id}")).await?;
         append(&tx, audit).await?;
         Ok(tx.commit().await?)
     }

@@ -129,11 +129,7 @@ fn from(row: &QueryResult) -> Result<PortState> {
 }
 
 pub(crate) fn endpoint_from(row: &QueryResult) -> Result<Endpoint> {
-    Ok(Endpoint {
-        ip: get(row, "ip")?,
-        port: get(row, "port")?,
-        proto: get(row, "proto")?,
-    })
+    Ok(Endpoint { ip: get(row, "ip")?, port: get(row, "port")?, proto: get(row, "proto")? })
 }
 
 /// `SELECT … FROM table` of the rows with those keys, some hundreds at a time.
@@ -148,8 +144,7 @@ pub(crate) async fn by_keys<C: ConnectionTrait>(
         let mut sql = Sql::new("WITH wanted (w_ip, w_port, w_proto, w_vantage) AS (VALUES ");
         for (i, key) in some.iter().enumerate() {
             let e = &key.endpoint;
-            sql.push(if i > 0 { "," } else { "" })
-                .tuple([e.ip.value(), e.port.value(), e.proto.value(), key.vantage.value()]);
+            sql.push(if i > 0 { "," } else { "" }).tuple([e.ip.value(), e.port.value(), e.proto.value(), key.vantage.value()]);
         }
         sql.push(&format!(
             ") SELECT {columns} FROM wanted JOIN {table} ON ip = w_ip AND port = w_port AND proto = w_proto AND vantage = w_vantage"
@@ -162,20 +157,11 @@ pub(crate) async fn by_keys<C: ConnectionTrait>(
 pub(crate) async fn upsert_port_states<C: ConnectionTrait>(db: &C, states: &[PortState]) -> Result<()> {
     // The last of each key, in the order of the key; see `hosts`.
     let rows: BTreeMap<_, _> = states.iter().map(|p| ((p.endpoint, &p.vantage), p)).collect();
-    let set: Vec<String> = format!("{PORT}, {DERIVED}")
-        .split(", ")
-        .skip(4)
-        .map(|c| format!("{c} = excluded.{c}"))
-        .collect();
+    let set: Vec<String> = format!("{PORT}, {DERIVED}").split(", ").skip(4).map(|c| format!("{c} = excluded.{c}")).collect();
     let tail = format!("ON CONFLICT (ip, port, proto, vantage) DO UPDATE SET {}", set.join(", "));
-    insert(
-        db,
-        &format!("INSERT INTO port_states ({PORT}, {DERIVED})"),
-        rows.into_values().map(values).collect(),
-        &tail,
-    )
-    .await
-    .map(drop)
+    insert(db, &format!("INSERT INTO port_states ({PORT}, {DERIVED})"), rows.into_values().map(values).collect(), &tail)
+        .await
+        .map(drop)
 }
 
 impl Store {
@@ -184,13 +170,7 @@ impl Store {
         let rows = by_keys(self.read(), PORT, "port_states", keys).await?;
         let keyed = |row| {
             let state = from(row)?;
-            Ok((
-                SeenFrom {
-                    endpoint: state.endpoint,
-                    vantage: state.vantage.clone(),
-                },
-                state,
-            ))
+            Ok((SeenFrom { endpoint: state.endpoint, vantage: state.vantage.clone() }, state))
         };
         rows.iter().map(keyed).collect()
     }
@@ -203,8 +183,7 @@ impl Store {
     /// Everything open or pending, by address and port.
     pub async fn port_states_open(&self, vantage: Option<&Vantage>) -> Result<Vec<PortState>> {
         let mut sql = Sql::new(format!("SELECT {PORT} FROM port_states WHERE phase IN ('open', 'pending')"));
-        sql.and("vantage =", &vantage.cloned())
-            .push(" ORDER BY ip, port, proto, vantage");
+        sql.and("vantage =", &vantage.cloned()).push(" ORDER BY ip, port, proto, vantage");
         sql.all(self.read()).await?.iter().map(from).collect()
     }
 
@@ -215,18 +194,11 @@ impl Store {
             let mut sql =
                 Sql::new("SELECT ip, port, proto, vantage FROM port_states WHERE phase IN ('open', 'pending') AND (1 = 0");
             for range in some {
-                sql.push(" OR (ip >= ")
-                    .bind(range.first().value())
-                    .push(" AND ip <= ")
-                    .bind(range.last().value())
-                    .push(")");
+                sql.push(" OR (ip >= ").bind(range.first().value()).push(" AND ip <= ").bind(range.last().value()).push(")");
             }
             sql.push(") ORDER BY ip, port, proto, vantage");
             for row in sql.all(self.read()).await? {
-                open.push(SeenFrom {
-                    endpoint: endpoint_from(&row)?,
-                    vantage: get(&row, "vantage")?,
-                });
+                open.push(SeenFrom { endpoint: endpoint_from(&row)?, vantage: get(&row, "vantage")? });
             }
         }
         Ok(open)
@@ -236,24 +208,15 @@ impl Store {
     pub async fn ports(&self, filter: &PortFilter, paging: Paging) -> Result<Page<PortState>> {
         let f = filter;
         let mut sql = Sql::new(" FROM port_states WHERE 1 = 1");
-        sql.and_in("phase", &f.phases)
-            .and("last_state =", &f.state)
-            .and("service_name =", &f.service);
-        sql.and("ip =", &f.ip)
-            .and("vantage =", &f.vantage)
-            .and("pseudo_open =", &f.pseudo_open);
+        sql.and_in("phase", &f.phases).and("last_state =", &f.state).and("service_name =", &f.service);
+        sql.and("ip =", &f.ip).and("vantage =", &f.vantage).and("pseudo_open =", &f.pseudo_open);
         if let Some(e) = f.endpoint {
-            sql.and("ip =", &Some(e.ip))
-                .and("port =", &Some(e.port))
-                .and("proto =", &Some(e.proto));
+            sql.and("ip =", &Some(e.ip)).and("port =", &Some(e.port)).and("proto =", &Some(e.proto));
         }
         if let Some(search) = f.search.as_deref().and_then(Search::parse) {
             search.and(&mut sql, Some("words"));
         }
-        let sort = f.sort.unwrap_or(Order {
-            by: PortSort::Ip,
-            descending: false,
-        });
+        let sort = f.sort.unwrap_or(Order { by: PortSort::Ip, descending: false });
         let way = if sort.descending { "DESC" } else { "ASC" };
         // What was never confirmed comes last either way, on both databases.
         let order = match sort.by {

@@ -99,11 +99,7 @@ fn ground_from(row: &QueryResult) -> Result<Ground> {
         fencing: get(row, "fencing")?,
         vantage: get(row, "vantage")?,
         targets: get_json(row, "targets")?,
-        ports: if ports.is_empty() {
-            PortSet::default()
-        } else {
-            ports.parse().map_err(|e: String| bad("ports", &e))?
-        },
+        ports: if ports.is_empty() { PortSet::default() } else { ports.parse().map_err(|e: String| bad("ports", &e))? },
         started_at: get(row, "started_at")?,
     })
 }

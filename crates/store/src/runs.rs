@@ -69,13 +69,7 @@ impl Store {
     ) -> Result<()> {
         let tx = self.begin().await?;
         let sql = "UPDATE tasks SET last_fired_at = $2, next_due_at = $3, state = $4, last_run = $5 WHERE id = $1";
-        let values = vec![
-            run.task.value(),
-            last_fired_at.value(),
-            value(&next_due_at),
-            state.value(),
-            run.id.value(),
-        ];
+        let values = vec![run.task.value(), last_fired_at.value(), value(&next_due_at), state.value(), run.id.value()];
         run_one(&tx, sql, values, || format!("task {}", run.task)).await?;
         let row = vec![
             run.id.value(),
@@ -107,12 +101,7 @@ impl Store {
 
     /// One run.
     pub async fn run(&self, id: RunId) -> Result<Option<Run>> {
-        let row = one(
-            self.read(),
-            &format!("SELECT {RUN} FROM runs WHERE id = $1"),
-            vec![id.value()],
-        )
-        .await?;
+        let row = one(self.read(), &format!("SELECT {RUN} FROM runs WHERE id = $1"), vec![id.value()]).await?;
         row.as_ref().map(from).transpose()
     }
 
@@ -136,11 +125,7 @@ impl Store {
         }
         let mut sql = Sql::new("SELECT run, CAST(SUM(probes_total) AS BIGINT) AS total FROM jobs WHERE 1 = 1");
         sql.and_in("run", runs).push(" GROUP BY run");
-        sql.all(self.read())
-            .await?
-            .iter()
-            .map(|row| Ok((get(row, "run")?, get(row, "total")?)))
-            .collect()
+        sql.all(self.read()).await?.iter().map(|row| Ok((get(row, "run")?, get(row, "total")?))).collect()
     }
 
     /// Its queued and leased jobs and the run itself become cancelled; who holds one is fenced. Number of jobs cancelled.

@@ -41,16 +41,10 @@ impl Search {
     pub(crate) fn and(&self, sql: &mut Sql, words_column: Option<&str>) {
         match self {
             Search::Range(range) => {
-                sql.push(" AND ip >= ")
-                    .bind(range.first().value())
-                    .push(" AND ip <= ")
-                    .bind(range.last().value());
+                sql.push(" AND ip >= ").bind(range.first().value()).push(" AND ip <= ").bind(range.last().value());
             }
             Search::Door(ip, port) => {
-                sql.push(" AND ip = ")
-                    .bind(ip.value())
-                    .push(" AND port = ")
-                    .bind(port.value());
+                sql.push(" AND ip = ").bind(ip.value()).push(" AND port = ").bind(port.value());
             }
             Search::Port(port) if words_column.is_some() => {
                 sql.push(" AND port = ").bind(port.value());
@@ -67,12 +61,7 @@ impl Search {
 
 /// `10.0.` and `10.0` are the start of 10.0.0.0-10.0.255.255. A bare `10` is a port.
 fn start_of_v4(typed: &str) -> Option<IpRange> {
-    let octets: Vec<u8> = typed
-        .trim_end_matches('.')
-        .split('.')
-        .map(str::parse)
-        .collect::<Result<_, _>>()
-        .ok()?;
+    let octets: Vec<u8> = typed.trim_end_matches('.').split('.').map(str::parse).collect::<Result<_, _>>().ok()?;
     if octets.len() > 3 || !typed.contains('.') {
         return None;
     }

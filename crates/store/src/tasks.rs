@@ -53,21 +53,13 @@ fn from(row: &QueryResult) -> Result<Task> {
 async fn delete<C: ConnectionTrait>(db: &C, id: TaskId) -> Result<()> {
     // Runs, and the jobs of runs, follow by reference; follow-ups have no run.
     run(db, "DELETE FROM jobs WHERE task = $1", vec![id.value()]).await?;
-    run_one(db, "DELETE FROM tasks WHERE id = $1", vec![id.value()], || {
-        format!("task {id}")
-    })
-    .await
+    run_one(db, "DELETE FROM tasks WHERE id = $1", vec![id.value()], || format!("task {id}")).await
 }
 
 impl Store {
     /// Every task, by kind and age.
     pub async fn tasks(&self) -> Result<Vec<Task>> {
-        let rows = all(
-            self.read(),
-            &format!("SELECT {TASK} FROM tasks ORDER BY created_at, id"),
-            vec![],
-        )
-        .await?;
+        let rows = all(self.read(), &format!("SELECT {TASK} FROM tasks ORDER BY created_at, id"), vec![]).await?;
         let mut tasks: Vec<Task> = rows.iter().map(from).collect::<Result<_>>()?;
         tasks.sort_by_key(|t| t.kind.number());
         Ok(tasks)
@@ -75,12 +67,7 @@ impl Store {
 
     /// One task.
     pub async fn task(&self, id: TaskId) -> Result<Option<Task>> {
-        let row = one(
-            self.read(),
-            &format!("SELECT {TASK} FROM tasks WHERE id = $1"),
-            vec![id.value()],
-        )
-        .await?;
+        let row = one(self.read(), &format!("SELECT {TASK} FROM tasks WHERE id = $1"), vec![id.value()]).await?;
         row.as_ref().map(from).transpose()
     }
 
@@ -115,13 +102,7 @@ impl Store {
         for id in deletes {
             delete(&tx, *id).await?;
         }
-        insert(
-            &tx,
-            &format!("INSERT INTO tasks ({TASK})"),
-            inserts.iter().map(values).collect(),
-            "",
-        )
-        .await?;
+        insert(&tx, &format!("INSERT INTO tasks ({TASK})"), inserts.iter().map(values).collect(), "").await?;
         append_opt(&tx, audit).await?;
         Ok(tx.commit().await?)
     }

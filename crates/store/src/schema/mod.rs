@@ -33,11 +33,7 @@ pub(crate) async fn pending(db: &DatabaseConnection, target: &str) -> Result<boo
     }
     if let Some(unknown) = had.iter().rfind(|step| !known.contains(step)) {
         let binary = known.last().cloned().unwrap_or_default();
-        return Err(StoreError::NewerSchema {
-            target: target.to_owned(),
-            database: unknown.clone(),
-            binary,
-        });
+        return Err(StoreError::NewerSchema { target: target.to_owned(), database: unknown.clone(), binary });
     }
     Ok(known.iter().any(|step| !had.contains(step)))
 }
@@ -55,8 +51,7 @@ async fn apply(manager: &SchemaManager<'_>, statements: &[&str]) -> std::result:
         _ => ("BLOB", "BLOB"),
     };
     for statement in statements {
-        db.execute_unprepared(&statement.replace("{blob}", blob).replace("{uuid}", uuid))
-            .await?;
+        db.execute_unprepared(&statement.replace("{blob}", blob).replace("{uuid}", uuid)).await?;
     }
     Ok(())
 }
