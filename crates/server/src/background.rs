@@ -9,6 +9,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 /// Schedules and alerts until cancelled.
 pub async fn run_background(context: Arc<Context>, cancel: CancellationToken) {
@@ -24,7 +25,8 @@ where
     F: Future<Output = ()> + Send + 'static,
 {
     while !cancel.is_cancelled() {
-        if let Err(error) = tokio::spawn(start()).await {
+        // Whoever drops us ends the workflow too; a bare handle would leave it running.
+        if let Err(error) = AbortOnDropHandle::new(tokio::spawn(start())).await {
             tracing::error!(workflow = name, %error, "a workflow failed and is started again; this is a defect of portreeve");
             metrics::counter!("portreeve_workflow_failures_total", "workflow" => name).increment(1);
             tokio::select! {

@@ -26,13 +26,20 @@ const FIRST_LOOKS: usize = 2 * follow_up::FIRST_LOOK_HOSTS;
 /// Attempts of a follow-up.
 const ATTEMPTS: u32 = 3;
 
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Kind {
+    Confirm,
+    Recheck,
+}
+
 /// What is on its way.
 #[derive(Default)]
 pub struct FollowUps {
-    /// When the follow-up of an endpoint is done at the latest, as far as can be told.
-    until: HashMap<Endpoint, Ts>,
+    /// When the follow-up of an endpoint is done at the latest, as far as can be told. A confirmation on its way is no
+    /// answer to whether the door has shut since, so the two kinds are kept apart.
+    until: HashMap<(Endpoint, Kind), Ts>,
     /// Those of the report in hand.
-    fresh: Vec<(Endpoint, Ts)>,
+    fresh: Vec<((Endpoint, Kind), Ts)>,
     looks: VecDeque<(Ts, usize)>,
     fresh_looks: usize,
     shedding: bool,
@@ -67,17 +74,22 @@ impl FollowUps {
                 continue;
             }
             match want {
-                FollowUp::Confirm if !self.until.contains_key(&d.endpoint) => {
-                    confirm.push(d.endpoint);
-                    self.fresh.push((d.endpoint, now.plus(CONFIRMING)));
+                FollowUp::Confirm => {
+                    let key = (d.endpoint, Kind::Confirm);
+                    if !self.until.contains_key(&key) {
+                        confirm.push(d.endpoint);
+                        self.fresh.push((key, now.plus(CONFIRMING)));
+                    }
                 }
-                FollowUp::Recheck { at } if self.until.get(&d.endpoint).is_none_or(|until| *until < at) => {
-                    // To the second, so that what went dark together is asked again together.
-                    let at = Ts(at.0.div_euclid(1_000) * 1_000 + 1_000);
-                    recheck.entry(at).or_default().push(d.endpoint);
-                    self.fresh.push((d.endpoint, at));
+                FollowUp::Recheck { at } => {
+                    let key = (d.endpoint, Kind::Recheck);
+                    if self.until.get(&key).is_none_or(|until| *until < at) {
+                        // To the second, so that what went dark together is asked again together.
+                        let at = Ts(at.0.div_euclid(1_000) * 1_000 + 1_000);
+                        recheck.entry(at).or_default().push(d.endpoint);
+                        self.fresh.push((key, at));
+                    }
                 }
-                _ => {}
             }
         }
         self.shedding &= self.until.len() >= MOST / 2;

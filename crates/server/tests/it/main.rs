@@ -1,0 +1,6 @@
+//! The server over a real database: its background workflows with a node played by hand, and its HTTP API.
+
+mod api;
+mod sink;
+mod workflows;
+mod world;
