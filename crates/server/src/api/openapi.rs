@@ -8,7 +8,7 @@ use super::problem::Problem;
 use super::{Api, access, routes};
 use utoipa::ToSchema;
 use utoipa::openapi::path::{Operation, PathItem};
-use utoipa::openapi::schema::{Object, Schema};
+use utoipa::openapi::schema::{ArrayBuilder, Object, Schema};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{
     Components, ContentBuilder, InfoBuilder, LicenseBuilder, OpenApi, OpenApiBuilder, Ref, RefOr, ResponseBuilder,
@@ -84,6 +84,11 @@ fn complete(document: &mut OpenApi) {
     components.add_security_scheme(COOKIE, SecurityScheme::ApiKey(cookie));
     components.add_security_scheme(TOKEN, SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)));
     for (name, schema) in &mut components.schemas {
+        if let (Some(item), RefOr::T(Schema::Object(page))) = (name.strip_prefix("Page_"), &mut *schema) {
+            // utoipa writes the item of a generic page out in full; a client wants the one type it knows.
+            let items = ArrayBuilder::new().items(Ref::from_schema_name(item)).description(Some("The items of the slice."));
+            page.properties.insert("items".to_owned(), items.into());
+        }
         // Inputs may leave fields out, a problem shows only what it has; every other schema is a view and shows all.
         if !name.ends_with("Input")
             && name != PROBLEM

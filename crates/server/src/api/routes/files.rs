@@ -10,7 +10,9 @@ use axum::response::{IntoResponse, Response};
 pub async fn serve(method: Method, uri: Uri, headers: HeaderMap) -> Response {
     let path = uri.path();
     if path == "/api" || path.starts_with("/api/") {
-        return Problem::not_found(format!("there is no `{path}`")).hint("GET /api/openapi.json lists what there is").into_response();
+        return Problem::not_found(format!("there is no `{path}`"))
+            .hint("GET /api/openapi.json lists what there is")
+            .into_response();
     }
     if !matches!(method, Method::GET | Method::HEAD) {
         return Problem::method_not_allowed().into_response();

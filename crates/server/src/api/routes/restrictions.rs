@@ -53,7 +53,8 @@ async fn exclusions(State(api): Use, Query(q): Query<PageQuery>) -> Answer<Json<
 
 /// Excludes a range from all probing.
 #[utoipa::path(post, path = "/api/v1/exclusions", tag = "assets", operation_id = "createExclusion", request_body = ExclusionInput,
-    responses((status = 201, description = "The exclusion.", body = ExclusionView)))]
+    responses((status = 201, description = "The exclusion.", body = ExclusionView),
+              (status = 409, description = "The range is excluded already.", body = Problem, content_type = "application/problem+json")))]
 async fn create_exclusion(
     State(api): Use,
     caller: Caller,
