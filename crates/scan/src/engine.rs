@@ -75,10 +75,10 @@ struct Run {
     wait: Duration,
     seed: u64,
     hosts_total: u64,
-    hosts_up: u64,
-    open_found: u64,
     not_probed: u64,
     out_of_scope: u128,
+    /// What the progress said at the beginning: hosts up, open endpoints. It may be older than this work.
+    before: (u64, u64),
 }
 
 impl Run {
@@ -91,6 +91,7 @@ impl Run {
     ) -> Result<Run, ScanError> {
         let (answers_in, answers) = channel::<Answer>(ANSWERS);
         let (method, note) = choose(&wire)?;
+        let before = (progress.hosts_up.load(Ordering::Relaxed), progress.open_found.load(Ordering::Relaxed));
         let make: Option<MakeLink> = match wire {
             Wire::Real(_) if method == Method::Syn => Some(Box::new(|ports, sink| Ok(Arc::new(RawLink::new(ports, sink)?)))),
             Wire::Real(_) => None,
@@ -119,7 +120,8 @@ impl Run {
             frame: Vec::with_capacity(128),
         };
         // By `connect`, a try ends a little after its own timeout, when the task that made it has run.
-        let wait = if method == Method::Syn { common.timeout } else { common.timeout.min(LONGEST) + Duration::from_millis(30) };
+        let timeout = if method == Method::Syn { common.timeout } else { common.timeout.min(LONGEST) };
+        let wait = timeout + Duration::from_millis(30);
         Ok(Run {
             walker,
             method,
@@ -129,19 +131,19 @@ impl Run {
             wait,
             seed: common.seed,
             hosts_total: 0,
-            hosts_up: 0,
-            open_found: 0,
             not_probed: 0,
             out_of_scope: 0,
+            before,
         })
     }
 
     fn end(self, end: End) -> Summary {
+        let progress = &self.walker.progress;
         Summary {
             probes_sent: self.walker.sent,
             hosts_total: self.hosts_total,
-            hosts_up: self.hosts_up,
-            open_found: self.open_found,
+            hosts_up: progress.hosts_up.load(Ordering::Relaxed) - self.before.0,
+            open_found: progress.open_found.load(Ordering::Relaxed) - self.before.1,
             method: self.method,
             method_note: self.note,
             elapsed: self.started.elapsed(),
@@ -194,8 +196,6 @@ impl Run {
     /// Asks the ports and tells what stayed silent.
     async fn ports(&mut self, walk: &mut PortWalk<'_>) -> Result<End, ScanError> {
         let end = self.walker.walk(walk, self.tries, self.wait, mix(self.seed ^ 3)).await?;
-        self.open_found += walk.open_found;
-        self.hosts_up += walk.hosts.up_count;
         if end == End::Cancelled {
             return Ok(End::Cancelled);
         }
@@ -267,9 +267,7 @@ pub(crate) async fn sweep(
             let kept: Vec<Host> = list.into_iter().filter(|h| h.up.is_some() || named_hosts.contains(&h.ip)).collect();
             let gone = (before - kept.len() as u64) * table.len();
             run.walker.progress.probes_total.fetch_sub(gone, Ordering::Relaxed);
-            let up = kept.iter().filter(|h| h.up.is_some()).count() as u64;
             hosts = Hosts::new(kept, run.walker.progress.clone());
-            hosts.up_count = up;
         }
         let slice_seed = mix(seed ^ mix(number as u64));
         let guard = Guard::new(hosts.len() as usize, table.len() as u32, run.wait, slice_seed, &always_report);
@@ -306,7 +304,6 @@ pub(crate) async fn liveness(
             return Ok(run.end(End::Cancelled));
         };
         let (silent, not_probed) = walk.silent();
-        run.hosts_up += walk.hosts.up_count;
         run.not_probed += not_probed;
         run.walker.found.extend(silent);
         run.walker.progress.probes_settled.fetch_add(count, Ordering::Relaxed);

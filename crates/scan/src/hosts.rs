@@ -25,13 +25,12 @@ pub(crate) struct Hosts {
     list: Vec<Host>,
     by_ip: HashMap<IpAddr, u32>,
     progress: Arc<Progress>,
-    pub up_count: u64,
 }
 
 impl Hosts {
     pub fn new(list: Vec<Host>, progress: Arc<Progress>) -> Self {
         let by_ip = list.iter().enumerate().map(|(i, host)| (host.ip, i as u32)).collect();
-        Hosts { list, by_ip, progress, up_count: 0 }
+        Hosts { list, by_ip, progress }
     }
     pub fn len(&self) -> u64 {
         self.list.len() as u64
@@ -53,12 +52,10 @@ impl Hosts {
     }
     /// Notes that the host is up; true the first time.
     pub fn mark_up(&mut self, index: u32, reason: Reason) -> bool {
-        let first = self.list[index as usize].up.replace(reason).is_none();
+        let first = self.list[index as usize].up.is_none();
         if first {
-            self.up_count += 1;
+            self.list[index as usize].up = Some(reason);
             self.progress.hosts_up.fetch_add(1, Ordering::Relaxed);
-        } else {
-            return false;
         }
         first
     }

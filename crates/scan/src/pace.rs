@@ -237,8 +237,14 @@ mod tests {
     }
 
     fn busiest(times: &[u64]) -> usize {
-        let window = |i: usize| times[i..].iter().take_while(|&&t| t < times[i] + 1_000_000_000).count();
-        (0..times.len()).map(window).max().unwrap_or(0)
+        let (mut first, mut most) = (0, 0);
+        for (last, &t) in times.iter().enumerate() {
+            while t - times[first] >= 1_000_000_000 {
+                first += 1;
+            }
+            most = most.max(last - first + 1);
+        }
+        most
     }
 
     proptest! {
@@ -251,7 +257,7 @@ mod tests {
             network in 1u32..3_000,
             target in 1u32..3_000,
             own in proptest::option::of(1u32..3_000),
-            gaps in prop::collection::vec(prop_oneof![Just(0u64), 0..2_000_000u64, 0..80_000_000u64], 5_000),
+            gaps in prop::collection::vec(prop_oneof![Just(0u64), 0..2_000_000u64, 0..80_000_000u64], 3_000),
         ) {
             let range: IpRange = "192.0.2.0/25".parse().unwrap();
             let ranges = vec![RangeCap { range, rate_pps: own, per_target_pps: None }];
@@ -283,7 +289,7 @@ mod tests {
 
         /// Asked again just when it said, a cap gives its rate less one percent.
         #[test]
-        fn who_comes_back_in_time_gets_the_whole_rate(pps in 1u32..100_000) {
+        fn who_comes_back_in_time_gets_the_whole_rate(pps in prop_oneof![1u32..200, 200u32..20_000]) {
             let pacer = pacer(pps, 1_000_000, 1_000_000, Vec::new());
             let mut state = pacer.lock();
             let (epoch, mut now, mut sent) = (state.epoch, state.epoch, 0u32);
@@ -305,7 +311,7 @@ mod tests {
         let pacer = pacer(1_000_000, 1_000_000, 1, Vec::new());
         let mut state = pacer.lock();
         let epoch = state.epoch;
-        for n in 0..1_000_000u32 {
+        for n in 0..200_000u32 {
             // 10,000 addresses a second; each bucket is full again after one.
             let now = epoch + Duration::from_micros(100 * u64::from(n));
             state.try_take(IpAddr::from(n.to_be_bytes()), now).unwrap();

@@ -120,23 +120,12 @@ pub(crate) struct PortWalk<'a> {
     telling: Telling<'a>,
     guard: Option<Guard<'a>>,
     progress: Arc<Progress>,
-    pub open_found: u64,
 }
 
 impl<'a> PortWalk<'a> {
     pub fn new(hosts: Hosts, cells: Cells, telling: Telling<'a>, guard: Option<Guard<'a>>, progress: Arc<Progress>) -> Self {
         let len = cells.len(hosts.len());
-        PortWalk {
-            hosts,
-            cells,
-            settled: Bits::new(len),
-            unsent: Bits::new(len),
-            outstanding: len,
-            telling,
-            guard,
-            progress,
-            open_found: 0,
-        }
+        PortWalk { hosts, cells, settled: Bits::new(len), unsent: Bits::new(len), outstanding: len, telling, guard, progress }
     }
 
     fn endpoint(&self, cell: u64) -> Endpoint {
@@ -254,7 +243,6 @@ impl Walk for PortWalk<'_> {
             self.unsent.clear(cell);
             let observation = Observation { endpoint: self.endpoint(cell), state, reason, observed_at: answer.at };
             if state == State::Open {
-                self.open_found += 1;
                 self.progress.open_found.fetch_add(1, Ordering::Relaxed);
                 match &mut self.guard {
                     Some(guard) => guard.open(host, observation, found),

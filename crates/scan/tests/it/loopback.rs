@@ -1,6 +1,6 @@
 //! This machine's own addresses, which `connect` asks whatever the method.
 
-use crate::{all_found, fast, observations, opens, states, sweep};
+use crate::{all_found, fast, states, sweep};
 use model::{Liveness, Scope};
 use scan::{Found, Method, Ping, capability, liveness, sweep as scan_sweep};
 use std::net::{Ipv4Addr, Ipv6Addr, TcpListener};
@@ -24,23 +24,6 @@ async fn listeners_on_loopback_are_open_and_everything_else_is_closed() {
         assert_eq!(summary.method, if method == Method::Connect { Method::Connect } else { capability().method });
         assert!(!summary.cancelled && summary.not_probed == 0);
     }
-}
-
-#[tokio::test]
-async fn a_socket_that_meets_itself_is_not_reported_open() {
-    // Asking every ephemeral port of this machine by connect makes some sockets meet themselves.
-    let s = {
-        let mut s = sweep(&["127.0.0.9"], "32768-60999");
-        s.method = Method::Connect;
-        s.retries = 0;
-        s
-    };
-    let (found, summary) = all_found(|out, progress, cancel| scan_sweep(s, out, progress, cancel)).await;
-    // Others may listen on all addresses of this machine; whoever is told as open must accept from another port as well.
-    for endpoint in observations(&found).keys() {
-        assert!(std::net::TcpStream::connect_timeout(&endpoint.socket_addr(), Duration::from_secs(1)).is_ok(), "{endpoint}");
-    }
-    assert_eq!(summary.not_probed, 0);
 }
 
 #[tokio::test]
@@ -68,7 +51,7 @@ async fn an_early_end_leaves_no_sockets_behind() {
         s.method = Method::Connect;
         s
     };
-    let (found, _) = all_found(|out, progress, cancel| {
+    all_found(|out, progress, cancel| {
         let stop = cancel.clone();
         tokio::spawn(async move {
             tokio::time::sleep(Duration::from_millis(100)).await;
@@ -77,7 +60,6 @@ async fn an_early_end_leaves_no_sockets_behind() {
         scan_sweep(s, out, progress, cancel)
     })
     .await;
-    let _ = opens(&found);
     tokio::time::sleep(Duration::from_millis(100)).await;
     let sockets = std::fs::read_dir("/proc/self/fd")
         .unwrap()
