@@ -9,7 +9,7 @@ export class Problem extends Error {
   readonly hint: string | null
   readonly fields: { field: string; code: string; message: string }[]
 
-  constructor(body: ProblemBody) {
+  constructor(body: Pick<ProblemBody, 'status' | 'code' | 'title'> & Partial<ProblemBody>) {
     super(body.detail || body.title)
     this.name = 'Problem'
     this.status = body.status

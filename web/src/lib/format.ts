@@ -1,5 +1,5 @@
 // Numbers, times and names as people read them. Pure: the locale and the present are arguments.
-import type { Millis, Service } from '@/api/types'
+import type { Service } from '@/api/types'
 
 export type Locale = 'zh-CN' | 'en'
 
@@ -39,7 +39,7 @@ const DURATION_WORDS: Record<Locale, [string, string, string, string, string]> =
 }
 
 /** A span in its two largest units: `4 min 12 s`. */
-export function duration(ms: Millis, locale: Locale): string {
+export function duration(ms: number, locale: Locale): string {
   const [d, h, m, s, milli] = DURATION_WORDS[locale]
   if (ms < 1_000) return `${Math.round(ms)}${milli}`
   const parts: [number, string][] = [
@@ -67,7 +67,7 @@ export function percent(done: number, total: number): number {
 }
 
 /** `MariaDB 10.11.19`, or the protocol's name where no product is known; empty for nothing. */
-export function serviceLine(service: Service | null | undefined): string {
+export function serviceLine(service: Partial<Service> | null | undefined): string {
   if (!service) return ''
   const product = [service.product, service.version].filter(Boolean).join(' ')
   return product || service.name || (service.tls ? 'tls' : '')

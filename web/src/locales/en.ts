@@ -387,6 +387,7 @@ export default {
   },
   tls: { subject: 'Subject', issuer: 'Issuer', selfSigned: 'self-signed', names: 'Names', validity: 'Validity' },
   panel: {
+    incomplete: 'Only the first 10,000 endpoints were looked through; narrow by state.',
     product: 'Product',
     title: 'Title',
     status: 'Scheme and status',

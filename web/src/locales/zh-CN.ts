@@ -387,6 +387,7 @@ export default {
   },
   tls: { subject: '使用者', issuer: '颁发者', selfSigned: '自签名', names: '域名与地址', validity: '有效期' },
   panel: {
+    incomplete: '只检查了前 10,000 个端口，请缩小状态范围。',
     product: '后台产品',
     title: '标题',
     status: '协议与状态码',
