@@ -29,9 +29,9 @@ pub struct Problem {
     pub status: u16,
     /// Stable word for programs.
     #[schema(example = "bad-input")]
-    pub code: String,
+    pub code: &'static str,
     /// The kind of problem in a few words.
-    pub title: String,
+    pub title: &'static str,
     /// This problem in particular.
     pub detail: String,
     /// What the caller or the operator can do about it.
@@ -44,15 +44,8 @@ pub struct Problem {
 }
 
 impl Problem {
-    fn new(status: StatusCode, code: &str, title: &str, detail: impl Display) -> Self {
-        Problem {
-            status: status.as_u16(),
-            code: code.to_owned(),
-            title: title.to_owned(),
-            detail: detail.to_string(),
-            hint: None,
-            fields: Vec::new(),
-        }
+    fn new(status: StatusCode, code: &'static str, title: &'static str, detail: impl Display) -> Self {
+        Problem { status: status.as_u16(), code, title, detail: detail.to_string(), hint: None, fields: Vec::new() }
     }
     /// The same problem with advice.
     pub fn hint(mut self, hint: impl Display) -> Self {

@@ -52,7 +52,7 @@ async fn sign_in(State(api): Use, Peer(from): Peer, headers: HeaderMap, Body(inp
         entry.result = "refused".to_owned();
         api.store().append_audit(&entry).await?;
         return Err(Problem {
-            title: "sign-in refused".into(),
+            title: "sign-in refused",
             detail: "name or password is wrong".into(),
             hint: None,
             ..Problem::unauthenticated()
