@@ -23,7 +23,8 @@ macro_rules! files {
 const SERVICES: &[(&str, &str)] = files! {
     "services":
         "ssh" "ftp" "smtp" "pop3" "imap" "telnet" "rsync" "vnc" "mysql" "nats" "redis" "memcached" "postgresql" "mongodb"
-        "ldap" "rdp" "zookeeper" "http" "elasticsearch" "docker" "etcd" "couchdb" "influxdb" "kubernetes" "tls";
+        "ldap" "rdp" "smb" "kafka" "zookeeper" "http" "elasticsearch" "docker" "etcd" "couchdb" "influxdb" "kubernetes" "flink" "spark"
+        "hadoop" "supervisor" "weblogic" "nacos" "glassfish" "tls";
 };
 
 const PANELS: &[(&str, &str)] = files! { "panels": "data" "delivery" "monitoring" "web"; };
@@ -608,6 +609,16 @@ mod tests {
     fn two_services_in_the_same_bytes_are_a_contradiction() {
         let verdict = Rules::builtin().text(None, b"220 ftp.example FTP server ready, ESMTP Postfix\r\n");
         assert_eq!(verdict, Verdict::Contradiction("ftp and smtp".into()));
+    }
+
+    #[test]
+    fn the_worked_example_of_the_guide_holds_its_cases() {
+        let guide = include_str!("../../../docs/guides/add-a-service.md");
+        let block = guide.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a block of TOML");
+        let rules = Rules::parse(&[("guide", block)], &[], EXCLUDED).unwrap_or_else(|e| panic!("{e}"));
+        let mut failures = Vec::new();
+        rules.rules.iter().for_each(|rule| hold(&rules, rule, false, &mut failures));
+        assert!(failures.is_empty() && rules.rules.len() == 1, "{failures:?}");
     }
 
     #[test]

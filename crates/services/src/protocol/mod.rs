@@ -3,6 +3,7 @@
 //! A codec knows no socket: bytes go in, a [`Reading`] comes out. When to ask which is left to `order`; a protocol that a
 //! pattern recognises needs no codec, only rules in `catalog/services/`.
 
+mod kafka;
 mod ldap;
 mod memcached;
 mod mongodb;
@@ -11,6 +12,7 @@ mod nats;
 mod postgresql;
 mod rdp;
 mod redis;
+mod smb;
 
 /// What bytes prove.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -52,8 +54,19 @@ pub(crate) struct Codec {
 }
 
 /// Every codec. A new one is a folder and a line.
-pub(crate) const CODECS: &[Codec] =
-    &[mysql::CODEC, nats::CODEC, redis::CODEC, memcached::CODEC, postgresql::CODEC, mongodb::CODEC, ldap::CODEC, rdp::CODEC];
+#[rustfmt::skip] // one line each
+pub(crate) const CODECS: &[Codec] = &[
+    mysql::CODEC,
+    nats::CODEC,
+    redis::CODEC,
+    memcached::CODEC,
+    postgresql::CODEC,
+    mongodb::CODEC,
+    ldap::CODEC,
+    rdp::CODEC,
+    smb::CODEC,
+    kafka::CODEC,
+];
 
 #[cfg(test)]
 mod tests {
@@ -73,6 +86,7 @@ mod tests {
             head in prop::sample::select(vec![
                 &b"$100\r\n# Server\r\n"[..], b"INFO {", b"\x4a\x00\x00\x00\x0a", b"R\x00\x00\x00\x08\x00\x00\x00\x00S\x00\x00\x00\x20",
                 b"E\x00\x00\x00\x20SFATAL\x00", b"\x30\x0c\x02\x01\x01\x64", b"\x03\x00\x00\x13\x0e\xd0", b"VERSION ",
+                b"\0\0\0\x60\xfeSMB\x40\0", b"\0\0\0\x10\x70\x72\x74\x01\0\0\0\0\0\x01",
                 b"\x40\x00\x00\x00\x01\x00\x00\x00\x70\x72\x74\x01\x01\x00\x00\x00",
             ]),
             rest in proptest::collection::vec(any::<u8>(), 0..200),
