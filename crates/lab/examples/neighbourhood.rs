@@ -16,13 +16,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for (host, server) in [
         ("web", Server::Redis { port: 6379 }),
         ("web", Server::MariaDb { port: 3307 }),
-        (
-            "web",
-            Server::NginxTls {
-                port: 8443,
-                title: "Router Console".into(),
-            },
-        ),
+        ("web", Server::NginxTls { port: 8443, title: "Router Console".into() }),
         ("web", Server::Sshd { port: 22 }),
         ("drop", Server::Memcached { port: 11211 }),
         ("gate", Server::Vsftpd { port: 21 }),
@@ -33,14 +27,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     println!("the truth, seen from namespace {}:", lab.scanner().name());
     for open in lab.truth() {
-        println!(
-            "  {} port {} on {}: {} {}",
-            open.ip,
-            open.port,
-            open.host,
-            open.service,
-            open.product.unwrap_or("")
-        );
+        println!("  {} port {} on {}: {} {}", open.ip, open.port, open.host, open.service, open.product.unwrap_or(""));
     }
     println!("press Enter to end it");
     std::io::stdin().read_line(&mut String::new())?;

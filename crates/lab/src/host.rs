@@ -79,11 +79,7 @@ impl Host {
 
     /// What is open on this host now.
     pub fn truth(&self) -> Vec<Open> {
-        self.shared
-            .truth()
-            .into_iter()
-            .filter(|open| open.host == self.name)
-            .collect()
+        self.shared.truth().into_iter().filter(|open| open.host == self.name).collect()
     }
 
     /// Sets up the firewall that the kind of host has.

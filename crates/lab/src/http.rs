@@ -45,10 +45,7 @@ impl Reply {
 impl Http {
     /// A client of the server at `addr` as the namespace sees it.
     pub fn new(namespace: &Namespace, addr: SocketAddr) -> Self {
-        Http {
-            namespace: namespace.clone(),
-            addr,
-        }
+        Http { namespace: namespace.clone(), addr }
     }
 
     /// Sends one request and reads the whole answer.
@@ -57,11 +54,7 @@ impl Http {
         let (status_line, headers) = read_head(&mut reader)?;
         let status = status_line.split(' ').nth(1).and_then(|s| s.parse().ok());
         let status = status.with_context(|| format!("`{status_line}` is no HTTP status line"))?;
-        let body = if method == "HEAD" || status == 204 {
-            Vec::new()
-        } else {
-            read_body(&mut reader, &headers, true)?
-        };
+        let body = if method == "HEAD" || status == 204 { Vec::new() } else { read_body(&mut reader, &headers, true)? };
         Ok(Reply { status, headers, body })
     }
 
@@ -75,10 +68,7 @@ impl Http {
 
     fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: Option<&[u8]>) -> Result<BufReader<TcpStream>> {
         let connect = || TcpStream::connect_timeout(&self.addr, Duration::from_secs(5));
-        let mut stream = self
-            .namespace
-            .enter(connect)
-            .with_context(|| format!("connecting to {}", self.addr))?;
+        let mut stream = self.namespace.enter(connect).with_context(|| format!("connecting to {}", self.addr))?;
         stream.set_read_timeout(Some(Duration::from_secs(30)))?;
         let mut head = format!("{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n", self.addr);
         for (name, value) in headers {
@@ -155,10 +145,7 @@ mod tests {
     fn bodies_are_read_however_they_are_announced() {
         for (message, body) in [
             ("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabcdef", "abc"),
-            (
-                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2;x=y\r\nde\r\n0\r\n\r\n",
-                "abcde",
-            ),
+            ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2;x=y\r\nde\r\n0\r\n\r\n", "abcde"),
             ("HTTP/1.1 200 OK\r\n\r\nto the end", "to the end"),
         ] {
             let mut reader = std::io::BufReader::new(message.as_bytes());

@@ -53,14 +53,8 @@ impl LabSpec {
 
     /// With a host of this name at `10.99.7.<number>` and `fd99:7::<number>`; 2 to 254.
     pub fn host(mut self, name: &str, number: u8, kind: Kind) -> Self {
-        assert!(
-            (2..=254).contains(&number),
-            "host {name}: number {number} is the border's or no host's"
-        );
-        assert!(
-            !self.hosts.iter().any(|(n, i, _)| n == name || *i == number),
-            "host {name} ({number}) is there already"
-        );
+        assert!((2..=254).contains(&number), "host {name}: number {number} is the border's or no host's");
+        assert!(!self.hosts.iter().any(|(n, i, _)| n == name || *i == number), "host {name} ({number}) is there already");
         self.hosts.push((name.to_owned(), number, kind));
         self
     }
@@ -115,10 +109,7 @@ pub(crate) struct Served {
 impl Shared {
     /// A new directory in the lab's own, which ends with the lab.
     pub(crate) fn fresh_dir(&self, what: &str) -> Result<PathBuf> {
-        let dir = self
-            .dir
-            .path()
-            .join(format!("{:02}-{what}", self.dirs.fetch_add(1, Ordering::Relaxed)));
+        let dir = self.dir.path().join(format!("{:02}-{what}", self.dirs.fetch_add(1, Ordering::Relaxed)));
         std::fs::create_dir(&dir).with_context(|| dir.display().to_string())?;
         Ok(dir)
     }
@@ -126,22 +117,12 @@ impl Shared {
     pub(crate) fn add(self: &Arc<Self>, host: &Host, server: Server, dir: PathBuf, alive: Alive) -> Running {
         let mut served = self.served.lock().expect("no thread panics while it holds the list");
         // The entry holds a host that holds the list: broken up by `Lab::drop`, which empties the list.
-        served.push(Served {
-            host: host.clone(),
-            server,
-            dir,
-            alive: Some(alive),
-        });
-        Running {
-            shared: self.clone(),
-            index: served.len() - 1,
-        }
+        served.push(Served { host: host.clone(), server, dir, alive: Some(alive) });
+        Running { shared: self.clone(), index: served.len() - 1 }
     }
 
     pub(crate) fn stop(&self, index: usize) {
-        let alive = self.served.lock().expect("no thread panics while it holds the list")[index]
-            .alive
-            .take();
+        let alive = self.served.lock().expect("no thread panics while it holds the list")[index].alive.take();
         drop(alive);
     }
 
@@ -154,9 +135,7 @@ impl Shared {
     }
 
     pub(crate) fn log(&self, index: usize) -> PathBuf {
-        self.served.lock().expect("no thread panics while it holds the list")[index]
-            .dir
-            .join("log")
+        self.served.lock().expect("no thread panics while it holds the list")[index].dir.join("log")
     }
 
     pub(crate) fn truth(&self) -> Vec<Open> {
@@ -197,17 +176,11 @@ impl Lab {
         namespace::require_root()?;
         namespace::remove_stale();
         let prefix = namespace::fresh_prefix();
-        let dir = tempfile::Builder::new()
-            .prefix(&format!("{prefix}-"))
-            .tempdir()
-            .context("a temporary directory for the lab")?;
+        let dir =
+            tempfile::Builder::new().prefix(&format!("{prefix}-")).tempdir().context("a temporary directory for the lab")?;
         // Servers that give up root (PostgreSQL) must be able to pass through it.
         std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755))?;
-        let shared = Arc::new(Shared {
-            dir,
-            dirs: AtomicU32::new(0),
-            served: Mutex::new(Vec::new()),
-        });
+        let shared = Arc::new(Shared { dir, dirs: AtomicU32::new(0), served: Mutex::new(Vec::new()) });
         let named = |what: &str| Namespace::named(format!("{prefix}-{what}"));
         let hosts = spec.hosts.into_iter().map(|(name, number, kind)| Host {
             namespace: named(&name),
@@ -231,20 +204,14 @@ impl Lab {
         for host in &lab.hosts {
             host.set_up()?;
             if host.kind == Kind::AcceptsAll {
-                lab.pitfalls.push(server::start(
-                    &Server::Silent { port: PITFALL_PORT },
-                    &host.namespace,
-                    Path::new("/"),
-                )?);
+                lab.pitfalls.push(server::start(&Server::Silent { port: PITFALL_PORT }, &host.namespace, Path::new("/"))?);
             }
         }
         Ok(lab)
     }
 
     fn namespaces(&self) -> impl Iterator<Item = &Namespace> {
-        [&self.scanner, &self.border]
-            .into_iter()
-            .chain(self.hosts.iter().map(|h| &h.namespace))
+        [&self.scanner, &self.border].into_iter().chain(self.hosts.iter().map(|h| &h.namespace))
     }
 
     fn make_namespaces(&self) -> Result<()> {
@@ -263,8 +230,7 @@ impl Lab {
                 ("net/ipv6/icmp/ratelimit", "0"),
             ]);
         }
-        self.border
-            .sysctl(&[("net/ipv4/ip_forward", "1"), ("net/ipv6/conf/all/forwarding", "1")]);
+        self.border.sysctl(&[("net/ipv4/ip_forward", "1"), ("net/ipv6/conf/all/forwarding", "1")]);
         Ok(())
     }
 
@@ -273,11 +239,7 @@ impl Lab {
         let mut links = format!("link add up0 netns {scanner} type veth peer name scan0 netns {border}\n");
         for host in &self.hosts {
             let (n, ns) = (host.number, host.namespace.name());
-            writeln!(
-                links,
-                "link add eth0 address {} netns {ns} type veth peer name h{n} netns {border}",
-                mac(n)
-            )?;
+            writeln!(links, "link add eth0 address {} netns {ns} type veth peer name h{n} netns {border}", mac(n))?;
         }
         ip_batch(None, &links)?;
         ip_batch(
@@ -296,18 +258,8 @@ impl Lab {
             writeln!(at_border, "link set h{n} master lan0\nlink set h{n} up")?;
             // Known for good: sweeping dead addresses fills the kernel's neighbour table, which all namespaces share, and
             // live hosts must not fall out of it.
-            writeln!(
-                at_border,
-                "neigh replace {} lladdr {} dev lan0 nud permanent",
-                host.v4(),
-                mac(n)
-            )?;
-            writeln!(
-                at_border,
-                "neigh replace {} lladdr {} dev lan0 nud permanent",
-                host.v6(),
-                mac(n)
-            )?;
+            writeln!(at_border, "neigh replace {} lladdr {} dev lan0 nud permanent", host.v4(), mac(n))?;
+            writeln!(at_border, "neigh replace {} lladdr {} dev lan0 nud permanent", host.v6(), mac(n))?;
         }
         ip_batch(Some(&self.border), &at_border)?;
         for host in &self.hosts {
@@ -351,23 +303,14 @@ impl Lab {
     /// Number of packets that the scanner has sent to the address since the lab began, whether it exists or not.
     pub fn packets_to(&self, ip: IpAddr) -> Result<u64> {
         let set = if ip.is_ipv4() { "toward4" } else { "toward6" };
-        let text = self
-            .border
-            .run(std::process::Command::new("nft").args(["-j", "list", "set", "inet", "lab", set]))?;
+        let text = self.border.run(std::process::Command::new("nft").args(["-j", "list", "set", "inet", "lab", set]))?;
         let json: serde_json::Value = serde_json::from_str(&text)?;
-        let elements = json["nftables"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .filter_map(|o| o["set"]["elem"].as_array())
-            .flatten();
+        let elements = json["nftables"].as_array().into_iter().flatten().filter_map(|o| o["set"]["elem"].as_array()).flatten();
         let wanted = ip.to_string();
         let mut packets = 0;
         for element in elements {
             if element["elem"]["val"].as_str() == Some(&wanted) {
-                packets += element["elem"]["counter"]["packets"]
-                    .as_u64()
-                    .context("a counter without packets")?;
+                packets += element["elem"]["counter"]["packets"].as_u64().context("a counter without packets")?;
             }
         }
         Ok(packets)
@@ -385,10 +328,7 @@ impl Lab {
 
     /// The host of this name. Panics when the lab has none.
     pub fn host(&self, name: &str) -> &Host {
-        self.hosts
-            .iter()
-            .find(|h| h.name == name)
-            .unwrap_or_else(|| panic!("the lab has no host {name}"))
+        self.hosts.iter().find(|h| h.name == name).unwrap_or_else(|| panic!("the lab has no host {name}"))
     }
 
     /// All hosts.

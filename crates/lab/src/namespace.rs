@@ -95,11 +95,7 @@ pub(crate) fn run(
     }
     let output = child.wait_with_output()?;
     if !output.status.success() {
-        bail!(
-            "{command:?} ended with {}: {}",
-            output.status,
-            String::from_utf8_lossy(&output.stderr).trim()
-        );
+        bail!("{command:?} ended with {}: {}", output.status, String::from_utf8_lossy(&output.stderr).trim());
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
@@ -139,10 +135,7 @@ pub(crate) fn fresh_prefix() -> String {
 fn stale(names: impl Iterator<Item = String>, alive: impl Fn(u32) -> bool) -> Vec<String> {
     names
         .filter(|name| {
-            let pid = name
-                .strip_prefix(PREFIX)
-                .and_then(|rest| rest.split_once('-'))
-                .and_then(|(pid, _)| pid.parse().ok());
+            let pid = name.strip_prefix(PREFIX).and_then(|rest| rest.split_once('-')).and_then(|(pid, _)| pid.parse().ok());
             pid.is_some_and(|pid| !alive(pid))
         })
         .collect()
@@ -176,11 +169,7 @@ pub(crate) fn list(prefix: &str) -> Vec<String> {
     let Ok(entries) = std::fs::read_dir(NETNS_DIR) else {
         return Vec::new();
     };
-    entries
-        .flatten()
-        .map(|e| e.file_name().to_string_lossy().into_owned())
-        .filter(|n| n.starts_with(prefix))
-        .collect()
+    entries.flatten().map(|e| e.file_name().to_string_lossy().into_owned()).filter(|n| n.starts_with(prefix)).collect()
 }
 
 /// Fails with what to do about it when this process may not make namespaces.
@@ -200,15 +189,7 @@ mod tests {
 
     #[test]
     fn only_namespaces_of_dead_labs_are_stale() {
-        let names = [
-            "prl10-0-web",
-            "prl11-0-web",
-            "prl11-3-border",
-            "prlx-1-y",
-            "other",
-            "prl12",
-            "pr10-0-web",
-        ];
+        let names = ["prl10-0-web", "prl11-0-web", "prl11-3-border", "prlx-1-y", "other", "prl12", "pr10-0-web"];
         let found = stale(names.iter().map(|s| s.to_string()), |pid| pid == 10);
         assert_eq!(found, ["prl11-0-web", "prl11-3-border"]);
     }

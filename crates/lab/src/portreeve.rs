@@ -34,14 +34,7 @@ pub struct ServeSpec {
 impl ServeSpec {
     /// With the embedded database in `data`, on port 8460.
     pub fn new(binary: &str, data: PathBuf) -> Self {
-        ServeSpec {
-            binary: binary.into(),
-            data,
-            db: None,
-            port: 8460,
-            args: Vec::new(),
-            env: Vec::new(),
-        }
+        ServeSpec { binary: binary.into(), data, db: None, port: 8460, args: Vec::new(), env: Vec::new() }
     }
     /// On this database.
     pub fn db(mut self, url: &str) -> Self {
@@ -110,13 +103,7 @@ impl Portreeve {
         let logs = spec.data.with_extension("log");
         std::fs::create_dir_all(&logs)?;
         let proc = start(namespace, &spec, &logs)?;
-        Ok(Portreeve {
-            namespace: namespace.clone(),
-            spec,
-            proc,
-            logs,
-            token: None,
-        })
+        Ok(Portreeve { namespace: namespace.clone(), spec, proc, logs, token: None })
     }
 
     /// Waits until `/healthz` says ok, up to thirty seconds.
@@ -135,10 +122,7 @@ impl Portreeve {
             }
             std::thread::sleep(Duration::from_millis(50));
         }
-        bail!(
-            "portreeve serve is not healthy after 30 s, /healthz last said: {last}\n{}",
-            self.log()
-        )
+        bail!("portreeve serve is not healthy after 30 s, /healthz last said: {last}\n{}", self.log())
     }
 
     /// A client without credentials.
@@ -153,18 +137,12 @@ impl Portreeve {
             None => self.create_token("e2e", "admin")?,
         };
         self.token = Some(token.clone());
-        Ok(Api {
-            http: self.http(),
-            token,
-        })
+        Ok(Api { http: self.http(), token })
     }
 
     /// A client with a new token of the role.
     pub fn api_as(&self, role: &str) -> Result<Api> {
-        Ok(Api {
-            http: self.http(),
-            token: self.create_token(&format!("e2e-{role}"), role)?,
-        })
+        Ok(Api { http: self.http(), token: self.create_token(&format!("e2e-{role}"), role)? })
     }
 
     /// Runs `portreeve token create` beside the running server and gives the secret that it prints.
@@ -174,9 +152,7 @@ impl Portreeve {
         args.extend(place.iter().map(String::as_str));
         let output = run_cli(&self.namespace, &self.spec.binary, &args, Duration::from_secs(30))?;
         let token = output.stdout.split_whitespace().find(|word| word.starts_with("prt_"));
-        token
-            .map(str::to_owned)
-            .with_context(|| format!("portreeve token create printed no token: {output:?}"))
+        token.map(str::to_owned).with_context(|| format!("portreeve token create printed no token: {output:?}"))
     }
 
     /// Its address as a browser in the namespace would write it.
@@ -231,11 +207,7 @@ impl Portreeve {
     pub fn log(&self) -> String {
         let err = self.stderr();
         let lines: Vec<&str> = err.lines().collect();
-        format!(
-            "stdout:\n{}\nstderr (last 60 lines):\n{}",
-            self.stdout(),
-            lines[lines.len().saturating_sub(60)..].join("\n")
-        )
+        format!("stdout:\n{}\nstderr (last 60 lines):\n{}", self.stdout(), lines[lines.len().saturating_sub(60)..].join("\n"))
     }
 }
 
@@ -251,23 +223,14 @@ impl Drop for Portreeve {
 fn start(namespace: &Namespace, spec: &ServeSpec, logs: &Path) -> Result<Proc> {
     let append = |name: &str| File::options().create(true).append(true).open(logs.join(name));
     let mut command = Command::new(&spec.binary);
-    command
-        .arg("serve")
-        .args(spec.place())
-        .args(["--listen", &format!("127.0.0.1:{}", spec.port)])
-        .args(&spec.args);
+    command.arg("serve").args(spec.place()).args(["--listen", &format!("127.0.0.1:{}", spec.port)]).args(&spec.args);
     command.envs(spec.env.iter().map(|(k, v)| (k, v)));
-    command
-        .stdin(Stdio::null())
-        .stdout(append("stdout")?)
-        .stderr(append("stderr")?);
+    command.stdin(Stdio::null()).stdout(append("stdout")?).stderr(append("stderr")?);
     Proc::start_with_stdio("portreeve serve", Some(namespace), &mut command, &logs.join("stderr"))
 }
 
 fn read(path: &Path) -> String {
-    std::fs::read(path)
-        .map(|b| String::from_utf8_lossy(&b).into_owned())
-        .unwrap_or_default()
+    std::fs::read(path).map(|b| String::from_utf8_lossy(&b).into_owned()).unwrap_or_default()
 }
 
 /// Runs the binary in the namespace with these arguments to its end. One that takes longer than `timeout` is killed, and
@@ -277,20 +240,11 @@ pub fn run_cli(namespace: &Namespace, binary: &Path, args: &[&str], timeout: Dur
     let dir = tempfile::Builder::new().prefix("prl-cli-").tempdir()?;
     let (out, err) = (dir.path().join("stdout"), dir.path().join("stderr"));
     let mut command = Command::new(binary);
-    command
-        .args(args)
-        .stdin(Stdio::null())
-        .stdout(File::create(&out)?)
-        .stderr(File::create(&err)?);
+    command.args(args).stdin(Stdio::null()).stdout(File::create(&out)?).stderr(File::create(&err)?);
     let began = Instant::now();
     let mut proc = Proc::start_with_stdio(&format!("portreeve {}", args.join(" ")), Some(namespace), &mut command, &err)?;
     let status = proc.wait(timeout)?;
-    Ok(Output {
-        code: status.code(),
-        stdout: read(&out),
-        stderr: read(&err),
-        took: began.elapsed(),
-    })
+    Ok(Output { code: status.code(), stdout: read(&out), stderr: read(&err), took: began.elapsed() })
 }
 
 /// A client of the API with a token.
@@ -314,19 +268,14 @@ impl Api {
 
     /// The same with a body that is not JSON.
     pub fn send(&self, method: &str, path: &str, content_type: &str, body: Option<&[u8]>) -> Result<Reply> {
-        let full = if path.starts_with("/api/") || path == "/metrics" {
-            path.to_owned()
-        } else {
-            format!("/api/v1{path}")
-        };
+        let rooted = path.starts_with("/api/") || path == "/metrics" || path == "/healthz";
+        let full = if rooted { path.to_owned() } else { format!("/api/v1{path}") };
         let bearer = format!("Bearer {}", self.token);
         let mut headers = vec![("Authorization", bearer.as_str())];
         if body.is_some() {
             headers.push(("Content-Type", content_type));
         }
-        self.http
-            .request(method, &full, &headers, body)
-            .with_context(|| format!("{method} {full}"))
+        self.http.request(method, &full, &headers, body).with_context(|| format!("{method} {full}"))
     }
 
     /// GET; an error unless it succeeds.
@@ -354,9 +303,7 @@ impl Api {
         }
         loop {
             let page = self.get(&format!("{path}{separator}limit=500&offset={}", items.len()))?;
-            let got = page["items"]
-                .as_array()
-                .with_context(|| format!("{path} gives no items: {page}"))?;
+            let got = page["items"].as_array().with_context(|| format!("{path} gives no items: {page}"))?;
             items.extend(got.iter().cloned());
             if got.is_empty() || items.len() as u64 >= page["total"].as_u64().unwrap_or(0) {
                 return Ok(items);

@@ -40,12 +40,7 @@ impl TempPostgres {
         let dir = tempfile::Builder::new().prefix("prl-postgres-").tempdir()?;
         std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755))?;
         prepare(dir.path(), "trust")?;
-        let mut it = TempPostgres {
-            dir,
-            namespace,
-            port,
-            proc: None,
-        };
+        let mut it = TempPostgres { dir, namespace, port, proc: None };
         it.resume()?;
         it.psql("postgres", "CREATE DATABASE portreeve")?;
         Ok(it)
@@ -64,18 +59,7 @@ impl TempPostgres {
     /// Runs SQL in a database and gives what it answers, unaligned, without headers.
     pub fn psql(&self, database: &str, sql: &str) -> Result<String> {
         let mut command = Command::new(program("psql")?);
-        command.args([
-            "-X",
-            "-q",
-            "-A",
-            "-t",
-            "-v",
-            "ON_ERROR_STOP=1",
-            "-d",
-            &self.url_of(database),
-            "-c",
-            sql,
-        ]);
+        command.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", &self.url_of(database), "-c", sql]);
         match &self.namespace {
             Some(ns) => ns.run(&mut command),
             None => run(&mut command, |c| c.spawn(), None),
@@ -92,12 +76,7 @@ impl TempPostgres {
     /// Brings it back.
     pub fn resume(&mut self) -> Result<()> {
         let mut command = command(self.dir.path(), self.port, "127.0.0.1")?;
-        let mut proc = Proc::start(
-            "postgresql",
-            self.namespace.as_ref(),
-            &mut command,
-            &self.dir.path().join("log"),
-        )?;
+        let mut proc = Proc::start("postgresql", self.namespace.as_ref(), &mut command, &self.dir.path().join("log"))?;
         proc.wait_for_port(self.namespace.as_ref(), self.port)?;
         self.proc = Some(proc);
         // It accepts before it answers: recovering from a crash comes in between.
@@ -128,28 +107,16 @@ impl Drop for TempPostgres {
 /// A program of the newest PostgreSQL installed: Debian keeps them out of the path.
 fn program(name: &str) -> Result<PathBuf> {
     let versions = std::fs::read_dir("/usr/lib/postgresql").ok().into_iter().flatten().flatten();
-    let mut found: Vec<PathBuf> = versions
-        .map(|v| v.path().join("bin").join(name))
-        .filter(|p| p.exists())
-        .collect();
-    found.sort_by_key(|p| {
-        p.components()
-            .filter_map(|c| c.as_os_str().to_str()?.parse::<u32>().ok())
-            .next_back()
-    });
-    found
-        .pop()
-        .with_context(|| format!("PostgreSQL's {name} is not there\nhint: install the Debian package postgresql"))
+    let mut found: Vec<PathBuf> = versions.map(|v| v.path().join("bin").join(name)).filter(|p| p.exists()).collect();
+    found.sort_by_key(|p| p.components().filter_map(|c| c.as_os_str().to_str()?.parse::<u32>().ok()).next_back());
+    found.pop().with_context(|| format!("PostgreSQL's {name} is not there\nhint: install the Debian package postgresql"))
 }
 
 /// The account PostgreSQL runs under: it refuses root.
 fn account() -> Result<(u32, u32)> {
     let passwd = std::fs::read_to_string("/etc/passwd").context("/etc/passwd")?;
     for name in ["postgres", "nobody"] {
-        let entry = passwd
-            .lines()
-            .map(|l| l.split(':').collect::<Vec<_>>())
-            .find(|f| f.len() > 3 && f[0] == name);
+        let entry = passwd.lines().map(|l| l.split(':').collect::<Vec<_>>()).find(|f| f.len() > 3 && f[0] == name);
         if let Some(fields) = entry {
             return Ok((fields[2].parse()?, fields[3].parse()?));
         }
@@ -168,17 +135,7 @@ pub(crate) fn prepare(dir: &Path, method: &str) -> Result<()> {
     chown(&data, Some(uid), Some(gid))?;
     let mut initdb = Command::new(program("initdb")?);
     initdb
-        .args([
-            "-A",
-            "trust",
-            "-U",
-            "postgres",
-            "--no-sync",
-            "-E",
-            "UTF8",
-            "--locale=C.UTF-8",
-            "-D",
-        ])
+        .args(["-A", "trust", "-U", "postgres", "--no-sync", "-E", "UTF8", "--locale=C.UTF-8", "-D"])
         .arg(&data)
         .uid(uid)
         .gid(gid)
@@ -196,18 +153,11 @@ pub(crate) fn command(dir: &Path, port: u16, listen: &str) -> Result<Command> {
     let (uid, gid) = account()?;
     let data = dir.join("data");
     let mut c = Command::new(program("postgres")?);
-    c.arg("-D")
-        .arg(&data)
-        .args(["-p", &port.to_string()])
-        .uid(uid)
-        .gid(gid)
-        .current_dir("/");
+    c.arg("-D").arg(&data).args(["-p", &port.to_string()]).uid(uid).gid(gid).current_dir("/");
     // fsync off: what a test must survive is the end of the process, not of the machine.
-    for setting in [
-        format!("listen_addresses={listen}"),
-        format!("unix_socket_directories={}", data.display()),
-        "fsync=off".into(),
-    ] {
+    for setting in
+        [format!("listen_addresses={listen}"), format!("unix_socket_directories={}", data.display()), "fsync=off".into()]
+    {
         c.args(["-c", &setting]);
     }
     Ok(c)

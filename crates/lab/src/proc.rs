@@ -22,11 +22,7 @@ pub struct Proc {
 impl Proc {
     /// Starts the command inside the namespace, or outside of any when there is none; what it prints goes to `log`.
     pub fn start(what: &str, namespace: Option<&Namespace>, command: &mut Command, log: &Path) -> Result<Proc> {
-        let out = File::options()
-            .create(true)
-            .append(true)
-            .open(log)
-            .with_context(|| format!("log {}", log.display()))?;
+        let out = File::options().create(true).append(true).open(log).with_context(|| format!("log {}", log.display()))?;
         command.stdin(Stdio::null()).stdout(out.try_clone()?).stderr(out);
         Self::start_with_stdio(what, namespace, command, log)
     }
@@ -39,12 +35,7 @@ impl Proc {
             None => command.spawn(),
         };
         let child = child.with_context(|| missing(&command.get_program().to_string_lossy()))?;
-        Ok(Proc {
-            child,
-            what: what.to_owned(),
-            log: log.to_owned(),
-            ended: None,
-        })
+        Ok(Proc { child, what: what.to_owned(), log: log.to_owned(), ended: None })
     }
 
     /// Process id.
@@ -117,11 +108,7 @@ impl Proc {
         let deadline = Instant::now() + Duration::from_secs(20);
         loop {
             if let Some(status) = self.ended() {
-                bail!(
-                    "{} ended with {status} before it listened on port {port}\n{}",
-                    self.what,
-                    self.log_tail()
-                );
+                bail!("{} ended with {status} before it listened on port {port}\n{}", self.what, self.log_tail());
             }
             if namespace.map_or_else(connect, |ns| ns.enter(connect)) {
                 return Ok(());
@@ -135,9 +122,7 @@ impl Proc {
 
     /// The last lines it printed.
     pub fn log_tail(&self) -> String {
-        let text = std::fs::read(&self.log)
-            .map(|b| String::from_utf8_lossy(&b).into_owned())
-            .unwrap_or_default();
+        let text = std::fs::read(&self.log).map(|b| String::from_utf8_lossy(&b).into_owned()).unwrap_or_default();
         let lines: Vec<&str> = text.lines().collect();
         let from = lines.len().saturating_sub(40);
         format!("log of {}:\n{}", self.what, lines[from..].join("\n"))

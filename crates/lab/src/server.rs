@@ -253,10 +253,7 @@ fn listen(namespace: &Namespace, port: u16, hold: bool) -> Result<Alive> {
             }
         }
     });
-    Ok(Alive::Listener(Listener {
-        stop,
-        thread: Some(thread),
-    }))
+    Ok(Alive::Listener(Listener { stop, thread: Some(thread) }))
 }
 
 /// Starts the server in the namespace with `dir` for its files, and waits until it accepts.
@@ -323,22 +320,15 @@ pub(crate) fn start(server: &Server, namespace: &Namespace, dir: &Path) -> Resul
                 run(keygen.args(["-t", "ed25519", "-f"]).arg(&key), |c| c.spawn(), None)?;
             }
             let mut c = Command::new("dropbear");
-            c.args(["-F", "-E", "-p", &port.to_string(), "-r"])
-                .arg(key)
-                .arg("-P")
-                .arg(dir.join("pid"));
+            c.args(["-F", "-E", "-p", &port.to_string(), "-r"]).arg(key).arg("-P").arg(dir.join("pid"));
             c
         }
         Server::Rsync { .. } => {
             let (conf, files) = (dir.join("rsyncd.conf"), dir.join("pub"));
             std::fs::create_dir_all(&files)?;
-            std::fs::write(
-                &conf,
-                format!("use chroot = no\n[pub]\n  path = {}\n  read only = yes\n", files.display()),
-            )?;
+            std::fs::write(&conf, format!("use chroot = no\n[pub]\n  path = {}\n  read only = yes\n", files.display()))?;
             let mut c = Command::new("rsync");
-            c.args(["--daemon", "--no-detach", &format!("--port={port}")])
-                .arg(format!("--config={}", conf.display()));
+            c.args(["--daemon", "--no-detach", &format!("--port={port}")]).arg(format!("--config={}", conf.display()));
             c
         }
     };
@@ -360,15 +350,8 @@ fn mariadb(dir: &Path, port: u16) -> Result<Command> {
             "--skip-name-resolve",
             "--user=root",
         ]);
-        run(
-            install.arg(small).arg(format!("--datadir={}", data.display())),
-            |c| c.spawn(),
-            None,
-        )?;
-        std::fs::write(
-            &init,
-            "CREATE USER IF NOT EXISTS 'app'@'%' IDENTIFIED BY 'not-a-secret-of-anything-real';\n",
-        )?;
+        run(install.arg(small).arg(format!("--datadir={}", data.display())), |c| c.spawn(), None)?;
+        std::fs::write(&init, "CREATE USER IF NOT EXISTS 'app'@'%' IDENTIFIED BY 'not-a-secret-of-anything-real';\n")?;
     }
     let mut c = Command::new("mariadbd");
     c.args([
@@ -379,15 +362,8 @@ fn mariadb(dir: &Path, port: u16) -> Result<Command> {
         "--performance-schema=OFF",
         "--skip-name-resolve",
     ])
-    .args([
-        format!("--port={port}"),
-        format!("--datadir={}", data.display()),
-        format!("--init-file={}", init.display()),
-    ])
-    .args([
-        format!("--socket={}", dir.join("socket").display()),
-        format!("--pid-file={}", dir.join("pid").display()),
-    ]);
+    .args([format!("--port={port}"), format!("--datadir={}", data.display()), format!("--init-file={}", init.display())])
+    .args([format!("--socket={}", dir.join("socket").display()), format!("--pid-file={}", dir.join("pid").display())]);
     Ok(c)
 }
 
@@ -398,24 +374,8 @@ fn nginx(dir: &Path, port: u16, title: &str, tls: bool) -> Result<Command> {
         let (key, cert) = (dir.join("key.pem"), dir.join("cert.pem"));
         if !cert.exists() {
             let mut openssl = Command::new("openssl");
-            openssl.args([
-                "req",
-                "-x509",
-                "-newkey",
-                "ec",
-                "-pkeyopt",
-                "ec_paramgen_curve:P-256",
-                "-nodes",
-                "-days",
-                "30",
-            ]);
-            openssl.args([
-                "-subj",
-                "/CN=panel.lab.test",
-                "-addext",
-                "subjectAltName=DNS:panel.lab.test",
-                "-keyout",
-            ]);
+            openssl.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "30"]);
+            openssl.args(["-subj", "/CN=panel.lab.test", "-addext", "subjectAltName=DNS:panel.lab.test", "-keyout"]);
             run(openssl.arg(&key).arg("-out").arg(&cert), |c| c.spawn(), None)?;
         }
         flag = " ssl";
@@ -433,11 +393,7 @@ fn nginx(dir: &Path, port: u16, title: &str, tls: bool) -> Result<Command> {
     );
     std::fs::write(&conf, text)?;
     let mut c = Command::new("nginx");
-    c.arg("-p")
-        .arg(dir)
-        .arg("-c")
-        .arg(conf)
-        .args(["-e", "stderr", "-g", "daemon off;"]);
+    c.arg("-p").arg(dir).arg("-c").arg(conf).args(["-e", "stderr", "-g", "daemon off;"]);
     Ok(c)
 }
 
@@ -445,24 +401,14 @@ fn sshd(dir: &Path, port: u16) -> Result<Command> {
     let (conf, key) = (dir.join("sshd_config"), dir.join("host_key"));
     if !key.exists() {
         let mut keygen = Command::new("ssh-keygen");
-        run(
-            keygen.args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&key),
-            |c| c.spawn(),
-            None,
-        )?;
+        run(keygen.args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&key), |c| c.spawn(), None)?;
         // MaxStartups: the default drops connections at random once ten are unauthenticated, and scans come in tens.
-        let text = format!(
-            "Port {port}\nHostKey {}\nPidFile none\nUsePAM no\nMaxStartups 500\n",
-            key.display()
-        );
+        let text = format!("Port {port}\nHostKey {}\nPidFile none\nUsePAM no\nMaxStartups 500\n", key.display());
         std::fs::write(&conf, text)?;
     }
     // The Debian package's service makes this; sshd refuses to start without.
     std::fs::create_dir_all("/run/sshd").context("/run/sshd, where sshd gives up its privileges")?;
-    let path = ["/usr/sbin/sshd", "/usr/bin/sshd"]
-        .into_iter()
-        .find(|p| Path::new(p).exists())
-        .unwrap_or("/usr/sbin/sshd");
+    let path = ["/usr/sbin/sshd", "/usr/bin/sshd"].into_iter().find(|p| Path::new(p).exists()).unwrap_or("/usr/sbin/sshd");
     let mut c = Command::new(path); // it re-executes itself and insists on an absolute path
     c.args(["-D", "-e", "-f"]).arg(conf);
     Ok(c)

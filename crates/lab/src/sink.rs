@@ -70,12 +70,7 @@ impl SmtpSink {
     /// Starts one on `127.0.0.1:port`, with `dir` for what it takes.
     pub fn start(namespace: &Namespace, dir: PathBuf, port: u16) -> Result<Self> {
         std::fs::write(dir.join("sink.py"), SMTP_SCRIPT)?;
-        let mut sink = SmtpSink {
-            namespace: namespace.clone(),
-            dir,
-            port,
-            proc: None,
-        };
+        let mut sink = SmtpSink { namespace: namespace.clone(), dir, port, proc: None };
         sink.resume()?;
         Ok(sink)
     }
@@ -98,13 +93,7 @@ impl SmtpSink {
         if refuse {
             std::fs::write(flag, "").context("telling the SMTP sink to refuse")
         } else {
-            std::fs::remove_file(flag).or_else(|e| {
-                if e.kind() == std::io::ErrorKind::NotFound {
-                    Ok(())
-                } else {
-                    Err(e.into())
-                }
-            })
+            std::fs::remove_file(flag).or_else(|e| if e.kind() == std::io::ErrorKind::NotFound { Ok(()) } else { Err(e.into()) })
         }
     }
 
@@ -117,11 +106,7 @@ impl SmtpSink {
     pub fn resume(&mut self) -> Result<()> {
         // By its path: another python3 that comes first would not see Debian's modules.
         let mut command = Command::new("/usr/bin/python3");
-        command
-            .arg(self.dir.join("sink.py"))
-            .arg(self.dir.join("mails"))
-            .arg(self.dir.join("refuse"))
-            .arg(self.port.to_string());
+        command.arg(self.dir.join("sink.py")).arg(self.dir.join("mails")).arg(self.dir.join("refuse")).arg(self.port.to_string());
         let mut proc = Proc::start("smtp sink", Some(&self.namespace), &mut command, &self.dir.join("log"))?;
         proc.wait_for_port(Some(&self.namespace), self.port)
             .context("an SMTP server for the tests\nhint: it needs the Debian package python3-aiosmtpd")?;
@@ -165,9 +150,7 @@ pub struct WebhookSink {
 impl WebhookSink {
     /// Starts one on a free port of the namespace's loopback.
     pub fn start(namespace: &Namespace) -> Result<Self> {
-        let listener = namespace
-            .enter(|| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
-            .context("listening for webhooks")?;
+        let listener = namespace.enter(|| TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).context("listening for webhooks")?;
         listener.set_nonblocking(true)?;
         let port = listener.local_addr()?.port();
         let (posts, stop) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicBool::new(false)));
@@ -185,13 +168,7 @@ impl WebhookSink {
                 }
             }
         });
-        Ok(WebhookSink {
-            port,
-            posts,
-            status,
-            stop,
-            thread: Some(thread),
-        })
+        Ok(WebhookSink { port, posts, status, stop, thread: Some(thread) })
     }
 
     /// Where to post to.
@@ -211,11 +188,7 @@ impl WebhookSink {
 
     /// The bodies of the requests that were answered with success, in order.
     pub fn messages(&self) -> Vec<Value> {
-        self.posts()
-            .into_iter()
-            .filter(|p| p.answered < 300)
-            .map(|p| p.body)
-            .collect()
+        self.posts().into_iter().filter(|p| p.answered < 300).map(|p| p.body).collect()
     }
 }
 
@@ -227,13 +200,7 @@ fn take(stream: std::net::TcpStream, status: u16, posts: &Mutex<Vec<Post>>) -> R
     let raw = read_body(&mut reader, &headers, false)?;
     let body = serde_json::from_slice(&raw).unwrap_or(Value::Null);
     let request = request.trim_end_matches(" HTTP/1.1").to_owned();
-    posts.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(Post {
-        request,
-        headers,
-        raw,
-        body,
-        answered: status,
-    });
+    posts.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(Post { request, headers, raw, body, answered: status });
     (&stream).write_all(format!("HTTP/1.1 {status} As told\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").as_bytes())?;
     Ok(())
 }

@@ -10,18 +10,12 @@ use std::time::Duration;
 /// that sent the SYN, Linux reports it only after the first retransmission, a second later.
 fn knock(lab: &Lab, ip: impl Into<IpAddr>, port: u16) -> Result<(), ErrorKind> {
     let addr = SocketAddr::new(ip.into(), port);
-    lab.scanner().enter(|| {
-        TcpStream::connect_timeout(&addr, Duration::from_millis(2500))
-            .map(drop)
-            .map_err(|e| e.kind())
-    })
+    lab.scanner().enter(|| TcpStream::connect_timeout(&addr, Duration::from_millis(2500)).map(drop).map_err(|e| e.kind()))
 }
 
 fn pings(lab: &Lab, ip: impl Into<IpAddr>) -> bool {
     let ip = ip.into().to_string();
-    lab.scanner()
-        .run(Command::new("ping").args(["-n", "-c", "1", "-W", "1", &ip]))
-        .is_ok()
+    lab.scanner().run(Command::new("ping").args(["-n", "-c", "1", "-W", "1", &ip])).is_ok()
 }
 
 #[test]
@@ -41,12 +35,7 @@ fn every_kind_of_host_has_its_manners_over_both_families() {
         ("open", true, refused, refused),
         ("drop", true, silence, silence),
         ("dark", false, silence, silence),
-        (
-            "gate",
-            true,
-            Err(ErrorKind::HostUnreachable),
-            Err(ErrorKind::PermissionDenied),
-        ),
+        ("gate", true, Err(ErrorKind::HostUnreachable), Err(ErrorKind::PermissionDenied)),
         ("wall", true, Ok(()), Ok(())),
     ];
     // Side by side, because silence takes its time.
@@ -108,21 +97,11 @@ fn what_a_killed_lab_left_behind_is_removed_by_the_next() {
     let gone = child.id();
     child.wait().unwrap();
     let left = format!("prl{gone}-0-");
-    assert!(
-        Command::new("ip")
-            .args(["netns", "add", &format!("{left}web")])
-            .status()
-            .unwrap()
-            .success()
-    );
+    assert!(Command::new("ip").args(["netns", "add", &format!("{left}web")]).status().unwrap().success());
     let lab = LabSpec::new().start().unwrap();
     assert_eq!(Lab::namespaces_left(&left), Vec::<String>::new());
     assert_eq!(
-        lab.scanner()
-            .run(Command::new("ip").args(["-4", "-o", "addr"]))
-            .unwrap()
-            .matches(&SCANNER_V4.to_string())
-            .count(),
+        lab.scanner().run(Command::new("ip").args(["-4", "-o", "addr"])).unwrap().matches(&SCANNER_V4.to_string()).count(),
         1
     );
 }

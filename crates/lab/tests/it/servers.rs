@@ -12,25 +12,10 @@ fn each_server_is_what_the_truth_says_and_stops_when_told() {
     let title = "Router Console".to_owned();
     // (server, what to send, a piece of what comes back)
     let cases: Vec<(Server, &[u8], &str)> = vec![
-        (
-            Server::Redis { port: 6379 },
-            b"*2\r\n$4\r\nINFO\r\n$6\r\nserver\r\n",
-            "redis_version:",
-        ),
+        (Server::Redis { port: 6379 }, b"*2\r\n$4\r\nINFO\r\n$6\r\nserver\r\n", "redis_version:"),
         (Server::MariaDb { port: 3307 }, b"", "MariaDB"),
-        (
-            Server::Nginx {
-                port: 8081,
-                title: title.clone(),
-            },
-            b"GET / HTTP/1.0\r\n\r\n",
-            "<title>Router Console</title>",
-        ),
-        (
-            Server::NginxTls { port: 8443, title },
-            b"GET / HTTP/1.0\r\n\r\n",
-            "400 The plain HTTP request was sent to HTTPS port",
-        ),
+        (Server::Nginx { port: 8081, title: title.clone() }, b"GET / HTTP/1.0\r\n\r\n", "<title>Router Console</title>"),
+        (Server::NginxTls { port: 8443, title }, b"GET / HTTP/1.0\r\n\r\n", "400 The plain HTTP request was sent to HTTPS port"),
         (Server::Sshd { port: 2222 }, b"", "SSH-2.0-OpenSSH"),
         (Server::Vsftpd { port: 2121 }, b"", "220 (vsFTPd"),
         (Server::Memcached { port: 11211 }, b"version\r\n", "VERSION 1."),
@@ -42,18 +27,10 @@ fn each_server_is_what_the_truth_says_and_stops_when_told() {
         let began = Instant::now();
         let running = web.serve(server.clone()).unwrap();
         eprintln!("{server:?} accepted after {:?}", began.elapsed());
-        assert!(
-            web.truth()
-                .iter()
-                .any(|o| o.port == server.port() && o.service == server.service()),
-            "{server:?}"
-        );
+        assert!(web.truth().iter().any(|o| o.port == server.port() && o.service == server.service()), "{server:?}");
         for ip in [web.v4().into(), web.v6().into()] {
             let addr = SocketAddr::new(ip, server.port());
-            let mut stream = lab
-                .scanner()
-                .enter(|| TcpStream::connect_timeout(&addr, Duration::from_secs(2)))
-                .unwrap();
+            let mut stream = lab.scanner().enter(|| TcpStream::connect_timeout(&addr, Duration::from_secs(2))).unwrap();
             stream.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
             stream.write_all(send).unwrap();
             let (mut got, mut buffer) = (Vec::new(), [0; 4096]);
@@ -66,14 +43,8 @@ fn each_server_is_what_the_truth_says_and_stops_when_told() {
         }
         running.stop();
         let addr = SocketAddr::new(web.v4().into(), server.port());
-        let again = lab
-            .scanner()
-            .enter(|| TcpStream::connect_timeout(&addr, Duration::from_secs(2)));
-        assert_eq!(
-            again.unwrap_err().kind(),
-            std::io::ErrorKind::ConnectionRefused,
-            "{server:?} has stopped"
-        );
+        let again = lab.scanner().enter(|| TcpStream::connect_timeout(&addr, Duration::from_secs(2)));
+        assert_eq!(again.unwrap_err().kind(), std::io::ErrorKind::ConnectionRefused, "{server:?} has stopped");
         assert!(web.truth().is_empty());
         if matches!(server, Server::Redis { .. } | Server::MariaDb { .. }) {
             running.restart().unwrap();
@@ -89,23 +60,10 @@ fn a_server_that_cannot_start_says_why() {
     let web = lab.host("web");
     web.serve(Server::Silent { port: 6379 }).unwrap();
     let error = format!("{:#}", web.serve(Server::Redis { port: 6379 }).unwrap_err());
-    assert!(
-        error.contains("redis on web") && error.contains("listens on port 6379"),
-        "{error}"
-    );
+    assert!(error.contains("redis on web") && error.contains("listens on port 6379"), "{error}");
     // In the server's own words, where it gets as far as to complain.
-    let error = format!(
-        "{:#}",
-        web.serve(Server::Nginx {
-            port: 0,
-            title: "x".into()
-        })
-        .unwrap_err()
-    );
-    assert!(
-        error.contains("ended with") && error.contains("invalid port in \"0\""),
-        "{error}"
-    );
+    let error = format!("{:#}", web.serve(Server::Nginx { port: 0, title: "x".into() }).unwrap_err());
+    assert!(error.contains("ended with") && error.contains("invalid port in \"0\""), "{error}");
     assert_eq!(web.truth().len(), 2, "only what runs is true");
 }
 
@@ -113,9 +71,7 @@ fn a_server_that_cannot_start_says_why() {
 fn a_temporary_cluster_keeps_its_rows_through_an_outage() {
     let lab = LabSpec::new().start().unwrap();
     for mut postgres in [TempPostgres::start().unwrap(), TempPostgres::start_in(lab.scanner()).unwrap()] {
-        postgres
-            .psql("portreeve", "CREATE TABLE t (n int); INSERT INTO t VALUES (7)")
-            .unwrap();
+        postgres.psql("portreeve", "CREATE TABLE t (n int); INSERT INTO t VALUES (7)").unwrap();
         postgres.stop();
         assert!(postgres.psql("portreeve", "SELECT n FROM t").is_err());
         postgres.resume().unwrap();

@@ -14,10 +14,7 @@ fn a_host_never_seen_up_is_stored_as_offline_and_the_catch_all_tasks_sweep_it() 
     world.run("liveness", &["10.99.7.8/29"], None);
     let liveness = |ip: &str| {
         let hosts = world.api.items(&format!("/hosts?search={ip}")).unwrap();
-        hosts
-            .iter()
-            .find(|h| h["ip"] == ip)
-            .map(|h| (h["liveness"].as_str().unwrap().to_owned(), h["last_online_at"].is_null()))
+        hosts.iter().find(|h| h["ip"] == ip).map(|h| (h["liveness"].as_str().unwrap().to_owned(), h["last_online_at"].is_null()))
     };
     assert_eq!(liveness("10.99.7.10"), Some(("online".into(), false)));
     for never_up in ["10.99.7.9", "10.99.7.12", "10.99.7.13"] {
@@ -26,14 +23,7 @@ fn a_host_never_seen_up_is_stored_as_offline_and_the_catch_all_tasks_sweep_it() 
     // Each of the three finds a door that opened since on the host that looks dead.
     for (kind, ports, server) in [
         ("high-risk-offline", "high-risk", Server::Redis { port: 6379 }),
-        (
-            "full-offline",
-            "50000-50100",
-            Server::Nginx {
-                port: 50050,
-                title: "Panel".into(),
-            },
-        ),
+        ("full-offline", "50000-50100", Server::Nginx { port: 50050, title: "Panel".into() }),
         ("full-all", "60000-60100", Server::Memcached { port: 60060 }),
     ] {
         let port = server.port();
@@ -47,11 +37,7 @@ fn a_host_never_seen_up_is_stored_as_offline_and_the_catch_all_tasks_sweep_it() 
     dark.serve(Server::Memcached { port: 11211 }).unwrap();
     let _ = world.lab.packets_to(dark.v4().into()).unwrap();
     let exposure = world.exposure(dark.v4(), 6379).unwrap();
-    assert_eq!(
-        (&exposure["risk"]["kind"], &exposure["phase"]),
-        (&json!("high-risk-port"), &json!("open")),
-        "{exposure}"
-    );
+    assert_eq!((&exposure["risk"]["kind"], &exposure["phase"]), (&json!("high-risk-port"), &json!("open")), "{exposure}");
 }
 
 #[test]
@@ -63,14 +49,8 @@ fn a_thousand_hosts_are_queued_in_under_a_second() {
                       "target": {"type": "all-assets"}, "trigger": {"type": "interval", "every": 86_400_000}});
     let task = world.api.post("/tasks", &body).unwrap();
     let task = task["id"].as_str().unwrap();
-    world
-        .api
-        .post(&format!("/tasks/{task}/pause"), &serde_json::Value::Null)
-        .unwrap();
-    world
-        .api
-        .post(&format!("/tasks/{task}/resume"), &serde_json::Value::Null)
-        .unwrap();
+    world.api.post(&format!("/tasks/{task}/pause"), &serde_json::Value::Null).unwrap();
+    world.api.post(&format!("/tasks/{task}/resume"), &serde_json::Value::Null).unwrap();
     let began = Instant::now();
     let view = world.api.post(&format!("/tasks/{task}/run"), &serde_json::Value::Null);
     // It may have fired by itself in the meantime: then that run is the one to look at.
@@ -80,15 +60,8 @@ fn a_thousand_hosts_are_queued_in_under_a_second() {
     };
     let took = began.elapsed();
     assert!(run["jobs_total"].as_u64().unwrap() > 0, "{run}");
-    assert_eq!(
-        run["probes_total"].as_u64(),
-        Some(1024 * 65_535),
-        "every address and port of it: {run}"
-    );
+    assert_eq!(run["probes_total"].as_u64(), Some(1024 * 65_535), "every address and port of it: {run}");
     assert!(took < Duration::from_secs(1), "queued in {took:?}");
-    let view = world
-        .api
-        .post(&format!("/tasks/{task}/cancel"), &serde_json::Value::Null)
-        .unwrap();
+    let view = world.api.post(&format!("/tasks/{task}/cancel"), &serde_json::Value::Null).unwrap();
     assert_eq!(view["last_run"]["state"], "cancelled", "{view}");
 }

@@ -32,10 +32,7 @@ fn a_person_signs_in_and_sees_the_redis_exposure_in_the_browser() {
     let shots = root.join("target/console-screenshots");
     std::fs::create_dir_all(&shots).unwrap();
     let mut node = Command::new("node");
-    node.arg(&script)
-        .args([&world.serve.base_url(), "admin", &password])
-        .arg(&shots)
-        .current_dir(root.join("web"));
+    node.arg(&script).args([&world.serve.base_url(), "admin", &password]).arg(&shots).current_dir(root.join("web"));
     let printed = world.lab.scanner().run(&mut node).unwrap();
     println!("{printed}");
     for name in ["exposures-en-light.png", "exposures-zh-CN-dark.png"] {

@@ -13,11 +13,7 @@ fn fails(lab: &Lab, args: &[&str]) -> Output {
     all.extend(args);
     let output = run_cli(lab.scanner(), Path::new(BINARY), &all, Duration::from_secs(30)).unwrap();
     assert!(matches!(output.code, Some(1 | 2)), "{output:?}");
-    assert!(
-        output.stderr.starts_with("error: ") || output.stderr.contains("\nerror: "),
-        "{}",
-        output.stderr
-    );
+    assert!(output.stderr.starts_with("error: ") || output.stderr.contains("\nerror: "), "{}", output.stderr);
     assert!(!output.stderr.contains("panicked"), "{}", output.stderr);
     output
 }
@@ -28,30 +24,12 @@ fn an_unknown_config_key_is_named() {
     let dir = lab.fresh_dir("config").unwrap();
     let file = dir.join("portreeve.toml");
     std::fs::write(&file, "slotz = 5\n").unwrap();
-    let output = fails(
-        &lab,
-        &[
-            "--data",
-            dir.join("data").to_str().unwrap(),
-            "--config",
-            file.to_str().unwrap(),
-        ],
-    );
-    assert!(
-        output.stderr.contains("slotz") && output.stderr.contains("hint:"),
-        "{}",
-        output.stderr
-    );
+    let output = fails(&lab, &["--data", dir.join("data").to_str().unwrap(), "--config", file.to_str().unwrap()]);
+    assert!(output.stderr.contains("slotz") && output.stderr.contains("hint:"), "{}", output.stderr);
     assert!(!dir.join("data").join("portreeve.db").exists(), "nothing was made");
-    let absent = fails(
-        &lab,
-        &["--data", dir.join("data").to_str().unwrap(), "--config", "/nonexistent.toml"],
-    );
+    let absent = fails(&lab, &["--data", dir.join("data").to_str().unwrap(), "--config", "/nonexistent.toml"]);
     assert!(absent.stderr.contains("/nonexistent.toml"), "{}", absent.stderr);
-    let bad = fails(
-        &lab,
-        &["--data", dir.join("data").to_str().unwrap(), "--watch", "10.0.0.0/33"],
-    );
+    let bad = fails(&lab, &["--data", dir.join("data").to_str().unwrap(), "--watch", "10.0.0.0/33"]);
     assert!(bad.stderr.contains("`10.0.0.0/33`"), "{}", bad.stderr);
 }
 
@@ -59,16 +37,9 @@ fn an_unknown_config_key_is_named() {
 fn a_busy_port_is_named_with_a_hint() {
     let lab = LabSpec::new().start().unwrap();
     let dir = lab.fresh_dir("data").unwrap();
-    let listener = lab
-        .scanner()
-        .enter(|| TcpListener::bind((Ipv4Addr::LOCALHOST, 8460)))
-        .unwrap();
+    let listener = lab.scanner().enter(|| TcpListener::bind((Ipv4Addr::LOCALHOST, 8460))).unwrap();
     let output = fails(&lab, &["--data", dir.to_str().unwrap(), "--listen", "127.0.0.1:8460"]);
-    assert!(
-        output.stderr.contains("127.0.0.1:8460") && output.stderr.contains("hint:"),
-        "{}",
-        output.stderr
-    );
+    assert!(output.stderr.contains("127.0.0.1:8460") && output.stderr.contains("hint:"), "{}", output.stderr);
     drop(listener);
 }
 
@@ -102,17 +73,8 @@ fn make_newer(world: &World) {
         Some(postgres) => drop(postgres.psql("portreeve", sql).unwrap()),
         None => {
             let db = world.serve.spec().data.join("portreeve.db");
-            let script = format!(
-                "import sqlite3; c = sqlite3.connect('{}'); c.execute(\"{sql}\"); c.commit()",
-                db.display()
-            );
-            assert!(
-                Command::new("/usr/bin/python3")
-                    .args(["-c", &script])
-                    .status()
-                    .unwrap()
-                    .success()
-            );
+            let script = format!("import sqlite3; c = sqlite3.connect('{}'); c.execute(\"{sql}\"); c.commit()", db.display());
+            assert!(Command::new("/usr/bin/python3").args(["-c", &script]).status().unwrap().success());
         }
     }
 }
@@ -121,11 +83,7 @@ fn make_newer(world: &World) {
 fn a_database_of_a_newer_version_is_left_alone() {
     for db in [Db::Sqlite, Db::Postgres] {
         let mut world = World::start(LabSpec::new(), db);
-        assert!(
-            world.serve.terminate(Duration::from_secs(15)).unwrap().success(),
-            "{}",
-            world.serve.log()
-        );
+        assert!(world.serve.terminate(Duration::from_secs(15)).unwrap().success(), "{}", world.serve.log());
         make_newer(&world);
         let data = world.serve.spec().data.to_str().unwrap().to_owned();
         let mut args = vec!["--data", data.as_str()];
@@ -134,11 +92,7 @@ fn a_database_of_a_newer_version_is_left_alone() {
             args.extend(["--db", url]);
         }
         let output = fails(&world.lab, &args);
-        assert!(
-            output.stderr.contains("newer") && output.stderr.contains("hint:"),
-            "{db:?}: {}",
-            output.stderr
-        );
+        assert!(output.stderr.contains("newer") && output.stderr.contains("hint:"), "{db:?}: {}", output.stderr);
     }
 }
 
@@ -149,14 +103,10 @@ fn postgresql_down_at_the_start_is_said_and_waited_for() {
     postgres.stop();
     let spec = ServeSpec::new(BINARY, lab.fresh_dir("data").unwrap()).db(&postgres.url());
     let mut serve = Portreeve::spawn(lab.scanner(), spec).unwrap();
-    eventually(
-        "it says that the database is unreachable, with a hint",
-        Duration::from_secs(20),
-        || {
-            let said = serve.stderr();
-            (said.contains("127.0.0.1") && said.contains("hint")).then_some(())
-        },
-    );
+    eventually("it says that the database is unreachable, with a hint", Duration::from_secs(20), || {
+        let said = serve.stderr();
+        (said.contains("127.0.0.1") && said.contains("hint")).then_some(())
+    });
     assert!(!serve.stderr().contains("panicked"), "{}", serve.log());
     postgres.resume().unwrap();
     serve.wait_healthy().unwrap();
@@ -169,20 +119,8 @@ fn without_raw_sockets_it_says_so_and_connects_instead() {
     lab.host("web").serve(lab::Server::Silent { port: 7777 }).unwrap();
     let run = |method: &str| {
         let mut command = Command::new("setpriv");
-        command.args([
-            "--bounding-set",
-            "-net_raw",
-            "--inh-caps",
-            "-net_raw",
-            BINARY,
-            "scan",
-            "10.99.7.10",
-            "-p",
-            "7777,7778",
-        ]);
-        command
-            .args(["--no-ping", "--format", "jsonl", "--method", method])
-            .stdout(std::process::Stdio::piped());
+        command.args(["--bounding-set", "-net_raw", "--inh-caps", "-net_raw", BINARY, "scan", "10.99.7.10", "-p", "7777,7778"]);
+        command.args(["--no-ping", "--format", "jsonl", "--method", method]).stdout(std::process::Stdio::piped());
         command.stderr(std::process::Stdio::piped());
         let output = lab.scanner().spawn(&mut command).unwrap().wait_with_output().unwrap();
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
@@ -190,10 +128,7 @@ fn without_raw_sockets_it_says_so_and_connects_instead() {
     };
     let (code, stdout, stderr) = run("auto");
     assert_eq!(code, Some(0), "{stderr}");
-    assert!(
-        stdout.contains(r#""port":7777"#) && stderr.contains("connect"),
-        "{stdout}{stderr}"
-    );
+    assert!(stdout.contains(r#""port":7777"#) && stderr.contains("connect"), "{stdout}{stderr}");
     let (code, stdout, stderr) = run("syn");
     assert_eq!((code, stdout.as_str()), (Some(1), ""), "{stderr}");
     assert!(stderr.contains("error: ") && stderr.contains("hint:"), "{stderr}");
@@ -208,21 +143,10 @@ fn the_first_start_says_how_to_sign_in_and_later_ones_do_not() {
     let sign_in = |password: &str| {
         let body = serde_json::json!({"name": "admin", "password": password}).to_string();
         let http = world.serve.http();
-        http.request(
-            "POST",
-            "/api/v1/session",
-            &[("Content-Type", "application/json")],
-            Some(body.as_bytes()),
-        )
-        .unwrap()
+        http.request("POST", "/api/v1/session", &[("Content-Type", "application/json")], Some(body.as_bytes())).unwrap()
     };
     let wrong = sign_in("not the password");
-    assert_eq!(
-        (wrong.status, wrong.json()["code"].as_str()),
-        (401, Some("unauthenticated")),
-        "{}",
-        wrong.text()
-    );
+    assert_eq!((wrong.status, wrong.json()["code"].as_str()), (401, Some("unauthenticated")), "{}", wrong.text());
     let reply = sign_in(&password);
     assert_eq!(reply.status, 200, "{}", reply.text());
     let cookie = reply.header("set-cookie").unwrap();
@@ -232,24 +156,11 @@ fn the_first_start_says_how_to_sign_in_and_later_ones_do_not() {
     );
     world.serve.restart().unwrap();
     let both = world.serve.stdout() + &world.serve.stderr();
-    assert_eq!(
-        both.matches(&password).count(),
-        first.matches(&password).count(),
-        "the password is said at the first start only"
-    );
+    assert_eq!(both.matches(&password).count(), first.matches(&password).count(), "the password is said at the first start only");
 }
 
-/// The administrator's first password, as the first start prints it.
+/// The administrator's first password, as the first start prints it: `sign in  admin / …`.
 pub fn initial_password(printed: &str) -> String {
-    let after = printed.lines().find_map(|l| {
-        l.to_lowercase()
-            .find("password")
-            .map(|at| l[at + "password".len()..].to_owned())
-    });
-    let word = after.as_deref().and_then(|rest| {
-        rest.split_whitespace()
-            .map(|w| w.trim_matches([':', '`', '"']))
-            .find(|w| w.len() >= 10)
-    });
+    let word = printed.lines().find_map(|line| line.trim().strip_prefix("sign in")?.trim().strip_prefix("admin / "));
     word.unwrap_or_else(|| panic!("no password in:\n{printed}")).to_owned()
 }

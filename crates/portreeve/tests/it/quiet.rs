@@ -7,10 +7,8 @@ use std::net::IpAddr;
 
 #[test]
 fn nothing_leaves_for_excluded_blacked_out_or_foreign_addresses() {
-    let spec = LabSpec::new()
-        .host("web", 10, Kind::Refusing)
-        .host("printer", 11, Kind::Refusing)
-        .host("night", 12, Kind::Refusing);
+    let spec =
+        LabSpec::new().host("web", 10, Kind::Refusing).host("printer", 11, Kind::Refusing).host("night", 12, Kind::Refusing);
     let world = World::start(spec, Db::Sqlite);
     let packets = |n: u8| world.lab.packets_to(IpAddr::from([10, 99, 7, n])).unwrap();
     let exclusion = json!({"range": "10.99.7.11", "reason": "prints what it is sent"});
@@ -24,21 +22,15 @@ fn nothing_leaves_for_excluded_blacked_out_or_foreign_addresses() {
     world.run("full-all", &["10.99.7.8/29"], Some("1-100"));
     // A task that asks for more than the assets cover gets what they cover.
     world.run("full-all", &["10.99.7.0/27"], Some("1-100"));
-    assert!(packets(10) > 100, "the live host is probed: {} packets", packets(10));
+    assert!(packets(10) >= 100, "the live host is probed: {} packets", packets(10));
     assert!(packets(13) > 0, "a dead address in scope is asked: {} packets", packets(13));
-    for (n, why) in [
-        (11, "excluded"),
-        (12, "blacked out"),
-        (7, "no asset"),
-        (16, "no asset"),
-        (20, "no asset"),
-    ] {
+    for (n, why) in [(11, "excluded"), (12, "blacked out"), (7, "no asset"), (16, "no asset"), (20, "no asset")] {
         assert_eq!(packets(n), 0, "10.99.7.{n}: {why}");
     }
     // When the quiet time is over, it is probed like the others.
     world.api.delete(&format!("/blackouts/{}", id(&blackout))).unwrap();
     world.run("full-all", &["10.99.7.8/29"], Some("1-100"));
-    assert!(packets(12) > 100, "{}", packets(12));
+    assert!(packets(12) >= 100, "{}", packets(12));
     assert_eq!(packets(11), 0, "an exclusion has no end");
 }
 
@@ -59,12 +51,6 @@ fn the_pace_of_a_range_is_kept_on_the_wire() {
         (before, at) = (now, std::time::Instant::now());
     }
     // Each refused probe is one packet: the refusal needs no answer. Ten per cent for where the window of measurement falls.
-    assert!(
-        (100..=220).contains(&worst),
-        "at most 200 probes a second were allowed, {worst} were seen"
-    );
-    world
-        .api
-        .post(&format!("/tasks/{task}/cancel"), &serde_json::Value::Null)
-        .unwrap();
+    assert!((100..=220).contains(&worst), "at most 200 probes a second were allowed, {worst} were seen");
+    world.api.post(&format!("/tasks/{task}/cancel"), &serde_json::Value::Null).unwrap();
 }

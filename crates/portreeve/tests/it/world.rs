@@ -44,12 +44,7 @@ impl World {
         }
         let mut serve = Portreeve::serve(lab.scanner(), serve_spec).unwrap();
         let api = serve.api().unwrap();
-        let mut world = World {
-            serve,
-            api,
-            postgres,
-            lab,
-        };
+        let mut world = World { serve, api, postgres, lab };
         // The lab's links are memory and its hosts have nobody else to serve: ten thousand a second harm no one.
         world.settings(|s| s["pace"] = json!({"node_pps": 10_000, "per_network_pps": 10_000, "per_target_pps": 10_000}));
         for task in world.api.get("/tasks").unwrap().as_array().unwrap() {
@@ -109,10 +104,7 @@ impl World {
 
     /// The endpoint as this vantage sees it, if it was ever seen open.
     pub fn endpoint(&self, ip: impl Into<IpAddr>, port: u16) -> Option<Value> {
-        let reply = self
-            .api
-            .call("GET", &format!("/endpoints/{}/tcp/{port}", ip.into()), None)
-            .unwrap();
+        let reply = self.api.call("GET", &format!("/endpoints/{}/tcp/{port}", ip.into()), None).unwrap();
         match reply.status {
             404 => None,
             200 => reply.json()["endpoints"].get(0).cloned(),
@@ -123,9 +115,7 @@ impl World {
     /// Waits until the endpoint is in the phase.
     pub fn until_phase(&self, ip: impl Into<IpAddr>, port: u16, phase: &str, timeout: Duration) -> Value {
         let ip = ip.into();
-        eventually(&format!("{ip} port {port} is {phase}"), timeout, || {
-            self.endpoint(ip, port).filter(|e| e["phase"] == phase)
-        })
+        eventually(&format!("{ip} port {port} is {phase}"), timeout, || self.endpoint(ip, port).filter(|e| e["phase"] == phase))
     }
 
     /// The exposure of the endpoint, open or closed.
@@ -137,18 +127,13 @@ impl World {
     /// Waits until the exposure satisfies `wanted`.
     pub fn until_exposure(&self, ip: impl Into<IpAddr>, port: u16, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         let ip = ip.into();
-        eventually(&format!("{what}: exposure of {ip} port {port}"), SOON, || {
-            self.exposure(ip, port).filter(&wanted)
-        })
+        eventually(&format!("{what}: exposure of {ip} port {port}"), SOON, || self.exposure(ip, port).filter(&wanted))
     }
 
     /// Every endpoint in phase open that answers on its own account, as `address:port`, sorted.
     pub fn open_endpoints(&self) -> Vec<String> {
         let found = self.api.items("/endpoints?phase=open&pseudo_open=false").unwrap();
-        let mut open: Vec<String> = found
-            .iter()
-            .map(|e| format!("{}:{}", e["ip"].as_str().unwrap(), e["port"]))
-            .collect();
+        let mut open: Vec<String> = found.iter().map(|e| format!("{}:{}", e["ip"].as_str().unwrap(), e["port"])).collect();
         open.sort();
         open
     }
@@ -171,10 +156,7 @@ impl World {
                 json!({"type": "mail", "host": "127.0.0.1", "port": smtp.port(), "security": "none",
                                    "from": "portreeve@lab.test", "to": ["soc@lab.test"]}),
             ),
-            (
-                "soc by webhook",
-                json!({"type": "webhook", "url": webhook.url(), "secret": "a-key"}),
-            ),
+            ("soc by webhook", json!({"type": "webhook", "url": webhook.url(), "secret": "a-key"})),
         ];
         for (name, destination) in destinations {
             let mut body = common.clone();
@@ -184,6 +166,13 @@ impl World {
         }
         (smtp, webhook)
     }
+}
+
+/// The instant so many days from now, as the API writes it.
+pub fn in_days(days: u64) -> String {
+    let when = format!("+{days} days");
+    let output = std::process::Command::new("date").args(["-u", "-d", &when, "+%FT%TZ"]).output().unwrap();
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
 /// The id of a view.
