@@ -168,6 +168,12 @@ mod tests {
     }
 
     #[test]
+    fn the_thorough_budget_has_a_connection_for_every_question() {
+        let steps = silent(Rules::builtin(), 49123).len();
+        assert!(usize::from(crate::Budget::thorough().max_connections) >= steps, "{steps} steps");
+    }
+
+    #[test]
     fn what_hangs_up_on_text_is_offered_binary_protocols() {
         let rules = Rules::builtin();
         let mut plan = silent(rules, 49123);
