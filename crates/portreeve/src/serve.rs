@@ -70,6 +70,8 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
 
     // A part that ends by itself takes the process with it: half a system must not look like a whole one.
     let ended = tokio::select! {
+        // Looked at first: told to end, the parts may have ended by the time that we get to look.
+        biased;
         () = cancel.cancelled() => None,
         done = &mut node => Some(("the embedded node", done.map_err(anyhow::Error::from))),
         done = &mut background => Some(("the background work", done.map_err(anyhow::Error::from))),

@@ -9,12 +9,14 @@ use crate::ingest::Ingest;
 use crate::live::Topic;
 use async_trait::async_trait;
 use model::address::IpRange;
+use model::asset::Asset;
 use model::job::Job;
 use model::settings::Settings;
 use model::{Duration, JobId, Scope, Ts};
 use plan::expand::targets_of;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 use store::{LeaseQuery, StoreError};
 use wire::{
     Dispatch, Heartbeat, HeartbeatReply, JobOffer, LeaseReply, LeaseRequest, NodePace, RangePace, Report, ReportReply, WireError,
@@ -27,6 +29,9 @@ pub const LEASE: Duration = Duration::secs(15);
 /// leave the node's other slots to the other tasks: one task never delays another.
 pub const PER_TASK: u32 = 2;
 
+/// How old the caps may be that a node is told when there is no job for it.
+const PACE_AGE: std::time::Duration = std::time::Duration::from_secs(2);
+
 /// What a job was allowed when it was handed out.
 struct Handed {
     fencing: i64,
@@ -38,13 +43,14 @@ pub struct Dispatcher {
     context: Arc<Context>,
     ingest: Ingest,
     handed: Mutex<HashMap<JobId, Handed>>,
+    pace: tokio::sync::Mutex<Option<(Instant, NodePace)>>,
 }
 
 impl Dispatcher {
     /// The server's side over this context.
     pub fn new(context: Arc<Context>) -> Arc<Dispatcher> {
         let ingest = Ingest::new(Arc::clone(&context));
-        Arc::new(Dispatcher { context, ingest, handed: Mutex::new(HashMap::new()) })
+        Arc::new(Dispatcher { context, ingest, handed: Mutex::new(HashMap::new()), pace: tokio::sync::Mutex::new(None) })
     }
 
     fn handed(&self) -> std::sync::MutexGuard<'_, HashMap<JobId, Handed>> {
@@ -69,7 +75,21 @@ impl Dispatcher {
                 }
             }
         }
-        Ok((offers, pace(&settings, &authority)))
+        Ok((offers, pace(&settings, &authority.assets)))
+    }
+
+    /// The caps in force, at most [`PACE_AGE`] old: nodes ask twice a second, and their jobs go on under the answer.
+    async fn current_pace(&self) -> Result<NodePace, StoreError> {
+        let mut kept = self.pace.lock().await;
+        if let Some((at, pace)) = &*kept
+            && at.elapsed() < PACE_AGE
+        {
+            return Ok(pace.clone());
+        }
+        let assets = self.context.store.assets().await?;
+        let fresh = pace(&self.context.store.settings().await?, &assets);
+        *kept = Some((Instant::now(), fresh.clone()));
+        Ok(fresh)
     }
 
     /// Whether a job that is going on may still probe everything it was allowed. When not, it goes back to the queue, to be
@@ -110,10 +130,7 @@ impl Dispatch for Dispatcher {
         };
         let jobs = self.context.store.lease(&query).await.map_err(unavailable)?;
         if jobs.is_empty() {
-            let settings = self.context.store.settings().await.map_err(unavailable)?;
-            let pace = NodePace { ranges: Vec::new(), ..pace_of(&settings) };
-            // Ranges' own caps come with the next offer; without a job nothing is probed.
-            return Ok(LeaseReply { jobs: Vec::new(), pace });
+            return Ok(LeaseReply { jobs: Vec::new(), pace: self.current_pace().await.map_err(unavailable)? });
         }
         metrics::counter!("portreeve_jobs_leased_total").increment(jobs.len() as u64);
         self.context.live.changed(Topic::Jobs);
@@ -171,20 +188,16 @@ fn offer(job: &Job, scope: Scope) -> JobOffer {
     }
 }
 
-fn pace_of(settings: &Settings) -> NodePace {
+fn pace(settings: &Settings, assets: &[Asset]) -> NodePace {
+    let capped = assets.iter().filter(|a| a.rate_pps.is_some() || a.per_target_pps.is_some());
+    let ranges = capped.map(|a| RangePace { range: a.range, rate_pps: a.rate_pps, per_target_pps: a.per_target_pps });
     let pace = &settings.pace;
     NodePace {
         node_pps: pace.node_pps,
         per_network_pps: pace.per_network_pps,
         per_target_pps: pace.per_target_pps,
-        ranges: Vec::new(),
+        ranges: ranges.collect(),
     }
-}
-
-fn pace(settings: &Settings, authority: &Authority) -> NodePace {
-    let capped = authority.assets.iter().filter(|a| a.rate_pps.is_some() || a.per_target_pps.is_some());
-    let ranges = capped.map(|a| RangePace { range: a.range, rate_pps: a.rate_pps, per_target_pps: a.per_target_pps });
-    NodePace { ranges: ranges.collect(), ..pace_of(settings) }
 }
 
 /// Whatever the database's trouble, the node keeps what it has and calls again.

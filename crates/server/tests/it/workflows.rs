@@ -503,3 +503,31 @@ async fn a_confirmation_does_not_queue_behind_the_sweep_that_asked_for_it() {
     let next = world.lease("node", 1).await;
     assert!(matches!(&next[0].work, Work::Identify { endpoints } if endpoints == &[redis]), "{next:?}");
 }
+
+#[tokio::test]
+async fn the_caps_of_a_range_hold_while_nothing_new_is_leased() {
+    let world = World::new().await;
+    let mut asset = world.asset("10.0.0.0/30").await;
+    (asset.rate_pps, asset.per_target_pps) = (Some(7), Some(3));
+    world.store().update_asset(&asset, &audit("asset.update")).await.unwrap();
+    world.run(TaskKind::Liveness).await;
+    for (jobs, what) in [(1, "with a job"), (0, "without one")] {
+        let reply = world.ask("node", 5).await;
+        assert_eq!(reply.jobs.len(), jobs);
+        let caps: Vec<_> = reply.pace.ranges.iter().map(|r| (r.range.to_string(), r.rate_pps, r.per_target_pps)).collect();
+        assert_eq!(caps, [("10.0.0.0/30".to_owned(), Some(7), Some(3))], "{what}");
+    }
+}
+
+#[tokio::test]
+async fn the_rate_of_a_task_is_shared_by_its_jobs() {
+    let world = World::new().await;
+    world.asset("10.0.0.0/24").await;
+    let mut task = world.task(TaskKind::FullAll).await;
+    task.rate_pps = Some(100);
+    world.store().update_task(&task, None).await.unwrap();
+    world.run(TaskKind::FullAll).await;
+    let offers = world.lease("node", 50).await;
+    let total: u32 = offers.iter().map(|o| o.rate_pps.unwrap()).sum();
+    assert!(offers.len() > 1 && total <= 100, "{total}");
+}

@@ -23,7 +23,9 @@ use store::{ExposureFilter, Paging, Store};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
-use wire::{Dispatch, End, Findings, Heartbeat, HeartbeatReply, JobOffer, LeaseRequest, Report, ReportReply, VERSION};
+use wire::{
+    Dispatch, End, Findings, Heartbeat, HeartbeatReply, JobOffer, LeaseReply, LeaseRequest, Report, ReportReply, VERSION,
+};
 
 thread_local! {
     /// Every test runs on a thread of its own, and so do all tasks that it spawns.
@@ -178,6 +180,11 @@ impl World {
 
     /// Asks for up to `slots` jobs as the node `name`.
     pub async fn lease(&self, name: &str, slots: u32) -> Vec<JobOffer> {
+        self.ask(name, slots).await.jobs
+    }
+
+    /// The same, with the caps that come with the answer.
+    pub async fn ask(&self, name: &str, slots: u32) -> LeaseReply {
         let request = LeaseRequest {
             version: VERSION,
             node: NodeName(name.into()),
@@ -185,7 +192,7 @@ impl World {
             incarnation: self.incarnation,
             slots,
         };
-        self.dispatcher.lease(request).await.unwrap().jobs
+        self.dispatcher.lease(request).await.unwrap()
     }
 
     pub async fn beat(&self, name: &str, offer: &JobOffer) -> HeartbeatReply {
