@@ -224,7 +224,7 @@ export default {
   work: { liveness: 'Liveness', sweep: 'Sweep', recheck: 'Re-check', identify: 'Identify', panels: 'Front pages' },
   trigger: { interval: 'Interval', cron: 'Cron', once: 'Once', every: 'every {span}' },
   target: { 'all-assets': 'All assets', ranges: 'Ranges', tags: 'Asset tags' },
-  ports: { 'high-risk': 'High-risk', common: 'Common', all: 'All', list: 'List' },
+  ports: { of: '{ports} ports', 'high-risk': 'High-risk', common: 'Common', all: 'All', list: 'List' },
   preset: { standard: 'Standard', 'daily-weekly': 'Daily and weekly' },
   presetHint: {
     standard: 'High-risk ports 10 min, liveness 2 h, re-check 30 min, identification 2 h, all ports daily, catch-all weekly',
@@ -405,7 +405,7 @@ export default {
     host: { online: 'Host online', offline: 'Host offline', 'pseudo-open': 'Host answers on every port' },
     exposure: { 'risk-changed': 'Risk changed', 'disposition-changed': 'Decision changed' },
   },
-  detail: { from: 'from', to: 'to', service: 'service', by: 'by', note: 'note', until: 'until', kind: 'kind', severity: 'severity', risk: 'risk', opening: 'opening', product: 'product', version: 'version', title: 'title', ports: 'ports' },
+  detail: { evidence: 'evidence', identity: 'identification', from: 'from', to: 'to', service: 'service', by: 'by', note: 'note', until: 'until', kind: 'kind', severity: 'severity', risk: 'risk', opening: 'opening', product: 'product', version: 'version', title: 'title', ports: 'ports' },
   hosts: {
     search: 'Address, CIDR, asset, owner',
     none: 'No host has been asked yet',

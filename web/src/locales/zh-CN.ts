@@ -224,7 +224,7 @@ export default {
   work: { liveness: '存活', sweep: '端口', recheck: '复查', identify: '识别', panels: '后台' },
   trigger: { interval: '周期', cron: 'Cron', once: '一次', every: '每 {span}' },
   target: { 'all-assets': '全部资产', ranges: '指定网段', tags: '资产标签' },
-  ports: { 'high-risk': '高危端口', common: '常用端口', all: '全部端口', list: '自定义' },
+  ports: { of: '{ports}', 'high-risk': '高危端口', common: '常用端口', all: '全部端口', list: '自定义' },
   preset: { standard: '标准方案', 'daily-weekly': '每日与每周方案' },
   presetHint: {
     standard: '高危端口 10 分钟，存活 2 小时，状态监控 30 分钟，服务检测 2 小时，全端口每日，兜底每周',
@@ -405,7 +405,7 @@ export default {
     host: { online: '主机上线', offline: '主机离线', 'pseudo-open': '主机疑似全开放' },
     exposure: { 'risk-changed': '风险变化', 'disposition-changed': '处置变化' },
   },
-  detail: { from: '原', to: '现', service: '服务', by: '操作人', note: '说明', until: '有效期至', kind: '类型', severity: '等级', risk: '风险', opening: '开放次数', product: '产品', version: '版本', title: '标题', ports: '端口数' },
+  detail: { evidence: '依据', identity: '识别结果', from: '原', to: '现', service: '服务', by: '操作人', note: '说明', until: '有效期至', kind: '类型', severity: '等级', risk: '风险', opening: '开放次数', product: '产品', version: '版本', title: '标题', ports: '端口数' },
   hosts: {
     search: '地址、网段、资产、责任人',
     none: '还没有探测过主机',
