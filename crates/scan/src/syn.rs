@@ -125,7 +125,10 @@ impl SynAsker {
         let to = to.get();
         let interface = match (hop, ask) {
             (Hop::Neighbor(interface), Ask::Neighbor) => {
-                lock(&self.heard.neighbors).entry((interface.index, to)).or_insert(None);
+                if attempt == 0 {
+                    // A router that is a target as well was asked for before: its answer now is what counts for it.
+                    lock(&self.heard.neighbors).insert((interface.index, to), None);
+                }
                 who_has(frame, &interface, to);
                 interface
             }

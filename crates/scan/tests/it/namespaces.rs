@@ -1,5 +1,5 @@
 //! Real packets between network namespaces: a scanner, a router, and a network of hosts that answer, refuse, drop, forbid or
-//! do not exist. Needs root and `ip`, `nft` and `redis-server`; says so loudly and passes where they are missing.
+//! do not exist. Needs root and `ip`, `nft`, `redis-server` and `python3`; says so loudly and passes where they are missing.
 //!
 //! ```text
 //! scanner ── 198.18.10.0/24, fd00:10::/64 ── router ── 198.18.20.0/24, fd00:20::/64 ── hosts
@@ -11,6 +11,7 @@ use model::{IpRange, Liveness, Reason, Scope};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use scan::{Found, Method, Ping, Sweep, liveness, sweep as scan_sweep};
 use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader};
 use std::os::fd::AsFd;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -45,11 +46,11 @@ table inet prscan {
 impl Net {
     /// `None`, said loudly, where it cannot be made.
     fn new(name: &str) -> Option<Net> {
-        let missing = ["ip", "nft", "redis-server"].into_iter().find(|tool| {
+        let missing = ["ip", "nft", "redis-server", "python3"].into_iter().find(|tool| {
             !Command::new("sh").args(["-c", &format!("command -v {tool}")]).stdout(Stdio::null()).status().unwrap().success()
         });
         if !rustix::process::geteuid().is_root() || missing.is_some() {
-            eprintln!("SKIPPED: needs root, ip, nft and redis-server; missing: {}", missing.unwrap_or("root"));
+            eprintln!("SKIPPED: needs root, ip, nft, redis-server and python3; missing: {}", missing.unwrap_or("root"));
             return None;
         }
         let prefix = format!("prscan-{name}-{}", std::process::id());
@@ -320,4 +321,33 @@ fn a_socket_that_meets_itself_is_no_open_port() {
     });
     assert_eq!(opens(&found), Vec::<String>::new());
     assert_eq!((summary.probes_sent, summary.not_probed), (3 * 28_232, 0));
+}
+
+#[test]
+fn a_host_behind_a_device_without_link_header_is_asked_by_bare_packets() {
+    let Some(net) = Net::new("f") else { return };
+    let mut responder = Command::new("ip")
+        .args(["netns", "exec", &net.name("s"), "python3", concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/tun.py")])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = BufReader::new(responder.stdout.take().unwrap()).lines().map_while(Result::ok);
+    assert_eq!(said.next().as_deref(), Some("ready"));
+    let (found, summary) = net.scanner(|| async {
+        let mut s = lab_sweep(&["198.18.40.9", "fd00:40::9"], "22,80", Method::Syn);
+        s.report_all = true;
+        all_found(|out, progress, cancel| scan_sweep(s, out, progress, cancel)).await
+    });
+    responder.kill().unwrap();
+    responder.wait().unwrap();
+    let expected = [
+        ("198.18.40.9:22/tcp", "open/syn-ack"),
+        ("198.18.40.9:80/tcp", "closed/rst"),
+        ("[fd00:40::9]:22/tcp", "open/syn-ack"),
+        ("[fd00:40::9]:80/tcp", "closed/rst"),
+    ];
+    assert_eq!(states(&found), expected.map(|(e, s)| (e.to_owned(), s.to_owned())).into());
+    assert_eq!(summary.probes_sent, 4);
+    let heard: Vec<String> = said.collect();
+    assert!(heard.len() >= 4 && heard.iter().all(|line| line.starts_with("right")), "checksums as the host saw them: {heard:?}");
 }
