@@ -38,28 +38,12 @@ pub fn syn(src_port: u16, dst_port: u16, seq: u32, v4: bool) -> Tcp {
 /// The header of a bare ACK, which a live host without the connection answers with a RST whose sequence number is `ack`
 /// (RFC 9293 section 3.10.7.1).
 pub fn ack(src_port: u16, dst_port: u16, seq: u32, ack: u32) -> Tcp {
-    Tcp {
-        src_port,
-        dst_port,
-        seq,
-        ack,
-        flags: Flags::ACK,
-        window: 1_024,
-        options: TcpOptions::default(),
-    }
+    Tcp { src_port, dst_port, seq, ack, flags: Flags::ACK, window: 1_024, options: TcpOptions::default() }
 }
 
 /// The header of a RST that ends a half-open connection whose SYN carried `seq - 1`.
 pub fn rst(src_port: u16, dst_port: u16, seq: u32) -> Tcp {
-    Tcp {
-        src_port,
-        dst_port,
-        seq,
-        ack: 0,
-        flags: Flags::RST,
-        window: 0,
-        options: TcpOptions::default(),
-    }
+    Tcp { src_port, dst_port, seq, ack: 0, flags: Flags::RST, window: 0, options: TcpOptions::default() }
 }
 
 /// A TCP segment without data.
@@ -73,17 +57,9 @@ pub fn tcp(frame: &mut Vec<u8>, link: Option<Ethernet>, ip: &Ip, tcp: &Tcp) {
         elements[n] = element;
         n += 1;
     };
-    tcp.options
-        .mss
-        .into_iter()
-        .for_each(|mss| push(TcpOptionElement::MaximumSegmentSize(mss)));
-    tcp.options
-        .sack_permitted
-        .then(|| push(TcpOptionElement::SelectiveAcknowledgementPermitted));
-    tcp.options
-        .timestamps
-        .into_iter()
-        .for_each(|(value, echo)| push(TcpOptionElement::Timestamp(value, echo)));
+    tcp.options.mss.into_iter().for_each(|mss| push(TcpOptionElement::MaximumSegmentSize(mss)));
+    tcp.options.sack_permitted.then(|| push(TcpOptionElement::SelectiveAcknowledgementPermitted));
+    tcp.options.timestamps.into_iter().for_each(|(value, echo)| push(TcpOptionElement::Timestamp(value, echo)));
     if let Some(shift) = tcp.options.window_scale {
         push(TcpOptionElement::Noop);
         push(TcpOptionElement::WindowScale(shift));
@@ -130,14 +106,7 @@ pub fn unreachable(frame: &mut Vec<u8>, link: Option<Ethernet>, ip: &Ip, code: u
 pub fn arp(frame: &mut Vec<u8>, arp: &Arp) {
     frame.clear();
     let dst = if arp.is_reply { arp.target_mac } else { Mac::BROADCAST };
-    write_ethernet(
-        frame,
-        Ethernet {
-            src: arp.sender_mac,
-            dst,
-        },
-        number::ETHERTYPE_ARP,
-    );
+    write_ethernet(frame, Ethernet { src: arp.sender_mac, dst }, number::ETHERTYPE_ARP);
     // Hardware Ethernet, protocol IPv4, their lengths, operation (RFC 826).
     frame.extend_from_slice(&[0, 1, 8, 0, 6, 4, 0, if arp.is_reply { 2 } else { 1 }]);
     frame.extend_from_slice(&arp.sender_mac.0);
@@ -150,17 +119,9 @@ pub fn arp(frame: &mut Vec<u8>, arp: &Arp) {
 pub fn neighbor_solicitation(frame: &mut Vec<u8>, src_mac: Mac, src: Ipv6Addr, target: Ipv6Addr) {
     let dst = solicited_node(target);
     let [.., a, b, c, d] = dst.octets();
-    let link = Ethernet {
-        src: src_mac,
-        dst: Mac([0x33, 0x33, a, b, c, d]),
-    };
+    let link = Ethernet { src: src_mac, dst: Mac([0x33, 0x33, a, b, c, d]) };
     // Hop limit 255 proves that the packet has crossed no router.
-    let ip = Ip {
-        src: src.into(),
-        dst: dst.into(),
-        ttl: 255,
-        id: 0,
-    };
+    let ip = Ip { src: src.into(), dst: dst.into(), ttl: 255, id: 0 };
     let mut message = vec![135, 0, 0, 0, 0, 0, 0, 0];
     message.extend_from_slice(&target.octets());
     message.extend_from_slice(&[1, 1]);
@@ -170,12 +131,7 @@ pub fn neighbor_solicitation(frame: &mut Vec<u8>, src_mac: Mac, src: Ipv6Addr, t
 
 /// A solicited neighbour advertisement: `target` is at `mac` (RFC 4861 section 4.4).
 pub fn neighbor_advertisement(frame: &mut Vec<u8>, link: Ethernet, dst: Ipv6Addr, target: Ipv6Addr, mac: Mac) {
-    let ip = Ip {
-        src: target.into(),
-        dst: dst.into(),
-        ttl: 255,
-        id: 0,
-    };
+    let ip = Ip { src: target.into(), dst: dst.into(), ttl: 255, id: 0 };
     // Solicited and override flags.
     let mut message = vec![136, 0, 0, 0, 0x60, 0, 0, 0];
     message.extend_from_slice(&target.octets());
@@ -202,8 +158,7 @@ fn write_ip(frame: &mut Vec<u8>, link: Option<Ethernet>, ip: &Ip, protocol: u8, 
             };
             header.identification = ip.id;
             header.header_checksum = header.calc_header_checksum();
-            link.into_iter()
-                .for_each(|link| write_ethernet(frame, link, number::ETHERTYPE_IPV4));
+            link.into_iter().for_each(|link| write_ethernet(frame, link, number::ETHERTYPE_IPV4));
             frame.extend_from_slice(&header.to_bytes());
         }
         (IpAddr::V6(src), IpAddr::V6(dst)) => {
@@ -215,8 +170,7 @@ fn write_ip(frame: &mut Vec<u8>, link: Option<Ethernet>, ip: &Ip, protocol: u8, 
                 destination: dst.octets(),
                 ..Default::default()
             };
-            link.into_iter()
-                .for_each(|link| write_ethernet(frame, link, number::ETHERTYPE_IPV6));
+            link.into_iter().for_each(|link| write_ethernet(frame, link, number::ETHERTYPE_IPV6));
             frame.extend_from_slice(&header.to_bytes());
         }
         _ => return,

@@ -93,12 +93,7 @@ pub fn decode(frame: &[u8], framing: Framing) -> Option<Frame<'_>> {
         }
     }
     let layer = ip_layer(frame, framing)?;
-    let ip = Ip {
-        src: layer.src,
-        dst: layer.dst,
-        ttl: layer.ttl,
-        id: layer.id,
-    };
+    let ip = Ip { src: layer.src, dst: layer.dst, ttl: layer.ttl, id: layer.id };
     let body = match layer.protocol {
         number::TCP => Body::Tcp(tcp(layer.payload)?),
         number::ICMP if ip.src.is_ipv4() => icmp_v4(layer.payload)?,
@@ -212,13 +207,7 @@ fn arp(packet: &[u8]) -> Option<Arp> {
     };
     let mac = |at: usize| Some(Mac(rest.get(at..at + 6)?.try_into().ok()?));
     let ip = |at: usize| Some(Ipv4Addr::from(<[u8; 4]>::try_from(rest.get(at..at + 4)?).ok()?));
-    Some(Arp {
-        is_reply,
-        sender_mac: mac(0)?,
-        sender_ip: ip(6)?,
-        target_mac: mac(10)?,
-        target_ip: ip(16)?,
-    })
+    Some(Arp { is_reply, sender_mac: mac(0)?, sender_ip: ip(6)?, target_mac: mac(10)?, target_ip: ip(16)? })
 }
 
 fn tcp(segment: &[u8]) -> Option<Tcp> {
@@ -249,10 +238,7 @@ fn icmp_v4(message: &[u8]) -> Option<Body<'_>> {
     let (fixed, rest) = message.split_at_checked(8)?;
     Some(match fixed[0] {
         kind @ (0 | 8) => echo(kind == 0, fixed, rest),
-        3 => Body::Unreachable {
-            code: fixed[1],
-            quoted: rest,
-        },
+        3 => Body::Unreachable { code: fixed[1], quoted: rest },
         _ => Body::Other { protocol: number::ICMP },
     })
 }
@@ -261,10 +247,7 @@ fn icmp_v6(message: &[u8], hop_limit: u8) -> Option<Body<'_>> {
     let (fixed, rest) = message.split_at_checked(8)?;
     Some(match fixed[0] {
         kind @ (128 | 129) => echo(kind == 129, fixed, rest),
-        1 => Body::Unreachable {
-            code: fixed[1],
-            quoted: rest,
-        },
+        1 => Body::Unreachable { code: fixed[1], quoted: rest },
         // RFC 4861 section 7.1: what has crossed a router, or has a code, is not neighbour discovery.
         kind @ (135 | 136) if hop_limit == 255 && fixed[1] == 0 => {
             let target = Ipv6Addr::from(<[u8; 16]>::try_from(rest.get(..16)?).ok()?);
@@ -278,9 +261,7 @@ fn icmp_v6(message: &[u8], hop_limit: u8) -> Option<Body<'_>> {
                 _ => Body::NeighborAdvertisement { target, mac },
             }
         }
-        _ => Body::Other {
-            protocol: number::ICMPV6,
-        },
+        _ => Body::Other { protocol: number::ICMPV6 },
     })
 }
 
@@ -301,12 +282,7 @@ fn link_layer_option(mut options: &[u8], wanted: u8) -> Option<Mac> {
 }
 
 fn echo<'a>(is_reply: bool, fixed: &[u8], payload: &'a [u8]) -> Body<'a> {
-    Body::Echo {
-        is_reply,
-        id: u16::from_be_bytes([fixed[4], fixed[5]]),
-        seq: u16::from_be_bytes([fixed[6], fixed[7]]),
-        payload,
-    }
+    Body::Echo { is_reply, id: u16::from_be_bytes([fixed[4], fixed[5]]), seq: u16::from_be_bytes([fixed[6], fixed[7]]), payload }
 }
 
 pub(crate) fn be16(bytes: &[u8], at: usize) -> Option<u16> {

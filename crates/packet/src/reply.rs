@@ -120,10 +120,7 @@ impl<'a> Reply<'a> {
     /// Reads a frame as an answer; `None` when it is none.
     pub fn parse(frame: &'a [u8], framing: Framing) -> Option<Reply<'a>> {
         match decode(frame, framing)? {
-            Frame::Arp(arp) if arp.is_reply => Some(Reply::ArpReply {
-                ip: arp.sender_ip.into(),
-                mac: arp.sender_mac,
-            }),
+            Frame::Arp(arp) if arp.is_reply => Some(Reply::ArpReply { ip: arp.sender_ip.into(), mac: arp.sender_mac }),
             Frame::Arp(_) => None,
             Frame::Ip(packet) => Self::from_packet(&packet),
         }
@@ -137,13 +134,7 @@ impl<'a> Reply<'a> {
                 let to = SocketAddr::new(ip.dst, tcp.dst_port);
                 if tcp.flags.has(Flags::RST) {
                     let ack = tcp.flags.has(Flags::ACK).then_some(tcp.ack);
-                    return Some(Reply::Rst {
-                        from,
-                        to,
-                        seq: tcp.seq,
-                        ack,
-                        ttl: ip.ttl,
-                    });
+                    return Some(Reply::Rst { from, to, seq: tcp.seq, ack, ttl: ip.ttl });
                 }
                 (tcp.flags.has(Flags::SYN.and(Flags::ACK)) && !tcp.flags.has(Flags::FIN)).then_some(Reply::SynAck {
                     from,
@@ -154,31 +145,12 @@ impl<'a> Reply<'a> {
                     ttl: ip.ttl,
                 })
             }
-            Body::Echo {
-                is_reply: true,
-                id,
-                seq,
-                payload,
-            } => Some(Reply::EchoReply {
-                from: ip.src,
-                to: ip.dst,
-                id,
-                seq,
-                payload,
-            }),
+            Body::Echo { is_reply: true, id, seq, payload } => {
+                Some(Reply::EchoReply { from: ip.src, to: ip.dst, id, seq, payload })
+            }
             Body::Unreachable { code, quoted } => {
-                let cause = if ip.src.is_ipv4() {
-                    Unreachable::from_v4(code)
-                } else {
-                    Unreachable::from_v6(code)
-                }?;
-                Some(Reply::Unreachable {
-                    from: ip.src,
-                    to: ip.dst,
-                    cause,
-                    code,
-                    quoted: Quoted::parse(quoted)?,
-                })
+                let cause = if ip.src.is_ipv4() { Unreachable::from_v4(code) } else { Unreachable::from_v6(code) }?;
+                Some(Reply::Unreachable { from: ip.src, to: ip.dst, cause, code, quoted: Quoted::parse(quoted)? })
             }
             Body::NeighborAdvertisement { target, mac } => Some(Reply::NeighborAdvert { ip: target.into(), mac }),
             Body::Echo { .. } | Body::NeighborSolicitation { .. } | Body::Other { .. } => None,
@@ -192,29 +164,12 @@ impl Quoted {
         let layer = ip_packet(packet, true)?;
         let payload = layer.payload;
         let probe = match layer.protocol {
-            number::TCP => QuotedProbe::Tcp {
-                src_port: be16(payload, 0)?,
-                dst_port: be16(payload, 2)?,
-                seq: be32(payload, 4)?,
-            },
-            number::UDP => QuotedProbe::Udp {
-                src_port: be16(payload, 0)?,
-                dst_port: be16(payload, 2)?,
-            },
-            number::ICMP if *payload.first()? == 8 => QuotedProbe::Echo {
-                id: be16(payload, 4)?,
-                seq: be16(payload, 6)?,
-            },
-            number::ICMPV6 if *payload.first()? == 128 => QuotedProbe::Echo {
-                id: be16(payload, 4)?,
-                seq: be16(payload, 6)?,
-            },
+            number::TCP => QuotedProbe::Tcp { src_port: be16(payload, 0)?, dst_port: be16(payload, 2)?, seq: be32(payload, 4)? },
+            number::UDP => QuotedProbe::Udp { src_port: be16(payload, 0)?, dst_port: be16(payload, 2)? },
+            number::ICMP if *payload.first()? == 8 => QuotedProbe::Echo { id: be16(payload, 4)?, seq: be16(payload, 6)? },
+            number::ICMPV6 if *payload.first()? == 128 => QuotedProbe::Echo { id: be16(payload, 4)?, seq: be16(payload, 6)? },
             _ => return None,
         };
-        Some(Quoted {
-            src: layer.src,
-            dst: layer.dst,
-            probe,
-        })
+        Some(Quoted { src: layer.src, dst: layer.dst, probe })
     }
 }

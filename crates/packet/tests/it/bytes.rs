@@ -26,16 +26,7 @@ pub fn samples() -> Vec<(&'static str, Vec<u8>)> {
         build::tcp(&mut frame, Some(LINK), &ip, &syn);
         all.push((name("syn"), frame.clone()));
         let quoted = frame[14..].to_vec();
-        build::tcp(
-            &mut frame,
-            Some(LINK),
-            &ip,
-            &Tcp {
-                flags: Flags::SYN.and(Flags::ACK),
-                ack: 5,
-                ..syn
-            },
-        );
+        build::tcp(&mut frame, Some(LINK), &ip, &Tcp { flags: Flags::SYN.and(Flags::ACK), ack: 5, ..syn });
         all.push((name("syn-ack"), frame.clone()));
         build::tcp(&mut frame, Some(LINK), &ip, &build::rst(80, 61_000, 5));
         all.push((name("rst"), frame.clone()));
@@ -54,13 +45,7 @@ pub fn samples() -> Vec<(&'static str, Vec<u8>)> {
     let mut frame = Vec::new();
     build::arp(&mut frame, &arp);
     all.push(("arp-reply", frame.clone()));
-    build::neighbor_advertisement(
-        &mut frame,
-        LINK,
-        "2001:db8::1".parse().unwrap(),
-        "2001:db8::2".parse().unwrap(),
-        LINK.src,
-    );
+    build::neighbor_advertisement(&mut frame, LINK, "2001:db8::1".parse().unwrap(), "2001:db8::2".parse().unwrap(), LINK.src);
     all.push(("neighbor-advert", frame.clone()));
     all
 }
@@ -88,10 +73,7 @@ fn an_option_of_no_length_ends_the_walk() {
     let (_, mut frame) = samples().into_iter().find(|(name, _)| *name == "neighbor-advert").unwrap();
     let option_len = frame.len() - 7;
     frame[option_len] = 0;
-    assert!(matches!(
-        Reply::parse(&frame, Framing::Ethernet),
-        Some(Reply::NeighborAdvert { mac: None, .. })
-    ));
+    assert!(matches!(Reply::parse(&frame, Framing::Ethernet), Some(Reply::NeighborAdvert { mac: None, .. })));
 }
 
 proptest! {

@@ -5,15 +5,7 @@ use packet::*;
 
 fn tcp_reply(flags: Flags) -> Option<Reply<'static>> {
     let mut frame = Vec::new();
-    let tcp = Tcp {
-        src_port: 80,
-        dst_port: 61_000,
-        seq: 7,
-        ack: 9,
-        flags,
-        window: 1_000,
-        options: TcpOptions::default(),
-    };
+    let tcp = Tcp { src_port: 80, dst_port: 61_000, seq: 7, ack: 9, flags, window: 1_000, options: TcpOptions::default() };
     build::tcp(&mut frame, Some(LINK), &ip("192.0.2.2", "192.0.2.1"), &tcp);
     Reply::parse(frame.leak(), Framing::Ethernet)
 }
@@ -21,23 +13,8 @@ fn tcp_reply(flags: Flags) -> Option<Reply<'static>> {
 #[test]
 fn segments_mean_what_their_flags_say() {
     let (from, to) = ("192.0.2.2:80".parse().unwrap(), "192.0.2.1:61000".parse().unwrap());
-    let syn_ack = Some(Reply::SynAck {
-        from,
-        to,
-        seq: 7,
-        ack: 9,
-        window: 1_000,
-        ttl: 64,
-    });
-    let rst = |ack| {
-        Some(Reply::Rst {
-            from,
-            to,
-            seq: 7,
-            ack,
-            ttl: 64,
-        })
-    };
+    let syn_ack = Some(Reply::SynAck { from, to, seq: 7, ack: 9, window: 1_000, ttl: 64 });
+    let rst = |ack| Some(Reply::Rst { from, to, seq: 7, ack, ttl: 64 });
     for (flags, meaning) in [
         (0x12, syn_ack),
         // With ECN echo, as a server with net.ipv4.tcp_ecn=1 sends it.
@@ -75,11 +52,7 @@ fn unreachable_codes_mean_what_the_rfcs_say() {
         (13, Some(Prohibited), None),
         (200, None, None),
     ] {
-        assert_eq!(
-            (Unreachable::from_v4(code), Unreachable::from_v6(code)),
-            (v4, v6),
-            "code {code}"
-        );
+        assert_eq!((Unreachable::from_v4(code), Unreachable::from_v6(code)), (v4, v6), "code {code}");
     }
 }
 
@@ -104,13 +77,7 @@ fn frames_that_are_no_answers_mean_nothing() {
 #[test]
 fn a_neighbour_advertisement_from_beyond_a_router_is_ignored() {
     let mut frame = Vec::new();
-    build::neighbor_advertisement(
-        &mut frame,
-        LINK,
-        "fe80::1".parse().unwrap(),
-        "fe80::2".parse().unwrap(),
-        LINK.src,
-    );
+    build::neighbor_advertisement(&mut frame, LINK, "fe80::1".parse().unwrap(), "fe80::2".parse().unwrap(), LINK.src);
     assert!(Reply::parse(&frame, Framing::Ethernet).is_some());
     frame[14 + 7] = 254;
     assert_eq!(Reply::parse(&frame, Framing::Ethernet), None);
@@ -119,12 +86,7 @@ fn a_neighbour_advertisement_from_beyond_a_router_is_ignored() {
 #[test]
 fn vlan_tags_are_looked_through() {
     let mut frame = Vec::new();
-    build::tcp(
-        &mut frame,
-        Some(LINK),
-        &ip("192.0.2.2", "192.0.2.1"),
-        &build::rst(80, 61_000, 5),
-    );
+    build::tcp(&mut frame, Some(LINK), &ip("192.0.2.2", "192.0.2.1"), &build::rst(80, 61_000, 5));
     let plain = format!("{:?}", Reply::parse(&frame, Framing::Ethernet).unwrap());
     for tags in [&[0x81, 0, 0, 7][..], &[0x88, 0xa8, 0, 7, 0x81, 0, 0, 9]] {
         let tagged = [&frame[..12], tags, &frame[12..]].concat();
@@ -148,12 +110,7 @@ fn ethernet_padding_is_not_payload() {
 #[test]
 fn a_segment_behind_ipv6_extension_headers_is_found() {
     let mut frame = Vec::new();
-    build::tcp(
-        &mut frame,
-        None,
-        &ip("2001:db8::2", "2001:db8::1"),
-        &build::rst(80, 61_000, 5),
-    );
+    build::tcp(&mut frame, None, &ip("2001:db8::2", "2001:db8::1"), &build::rst(80, 61_000, 5));
     let plain = format!("{:?}", Reply::parse(&frame, Framing::Bare).unwrap());
     // Hop-by-hop of 8 bytes, then a first fragment, then TCP.
     let extensions = [44, 0, 1, 4, 0, 0, 0, 0, 6, 0, 0, 1, 0, 0, 0, 9];
@@ -162,31 +119,18 @@ fn a_segment_behind_ipv6_extension_headers_is_found() {
     packet[5] += 16;
     assert_eq!(format!("{:?}", Reply::parse(&packet, Framing::Bare).unwrap()), plain);
     packet[50] = 1;
-    assert_eq!(
-        Reply::parse(&packet, Framing::Bare),
-        None,
-        "a later fragment has no TCP header"
-    );
+    assert_eq!(Reply::parse(&packet, Framing::Bare), None, "a later fragment has no TCP header");
 }
 
 #[test]
 fn a_quoted_udp_or_echo_probe_is_unwrapped() {
     let mut sent = Vec::new();
     build::echo_request(&mut sent, None, &ip("192.0.2.1", "192.0.2.9"), 0x1234, 7, b"payload");
-    assert_eq!(
-        Quoted::parse(&sent[..28]).unwrap().probe,
-        QuotedProbe::Echo { id: 0x1234, seq: 7 }
-    );
+    assert_eq!(Quoted::parse(&sent[..28]).unwrap().probe, QuotedProbe::Echo { id: 0x1234, seq: 7 });
     // The same header in front of UDP ports 53 → 61000.
     let mut udp = sent[..20].to_vec();
     udp[9] = 17;
     udp.extend_from_slice(&[0, 53, 0xee, 0x48, 0, 8, 0, 0]);
-    assert_eq!(
-        Quoted::parse(&udp).unwrap().probe,
-        QuotedProbe::Udp {
-            src_port: 53,
-            dst_port: 61_000
-        }
-    );
+    assert_eq!(Quoted::parse(&udp).unwrap().probe, QuotedProbe::Udp { src_port: 53, dst_port: 61_000 });
     assert_eq!(Quoted::parse(&sent[..27]), None, "seven bytes are not enough");
 }

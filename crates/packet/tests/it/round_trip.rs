@@ -29,18 +29,8 @@ fn link() -> impl Strategy<Value = Option<Ethernet>> {
 }
 
 fn tcp() -> impl Strategy<Value = Tcp> {
-    let options = (
-        any::<Option<u16>>(),
-        any::<bool>(),
-        any::<Option<(u32, u32)>>(),
-        any::<Option<u8>>(),
-    )
-        .prop_map(|(mss, sack_permitted, timestamps, window_scale)| TcpOptions {
-            mss,
-            sack_permitted,
-            timestamps,
-            window_scale,
-        });
+    let options = (any::<Option<u16>>(), any::<bool>(), any::<Option<(u32, u32)>>(), any::<Option<u8>>())
+        .prop_map(|(mss, sack_permitted, timestamps, window_scale)| TcpOptions { mss, sack_permitted, timestamps, window_scale });
     (any::<(u16, u16, u32, u32, u8, u16)>(), options).prop_map(|((src_port, dst_port, seq, ack, flags, window), options)| Tcp {
         src_port,
         dst_port,
@@ -57,13 +47,7 @@ fn framing(link: Option<Ethernet>) -> Framing {
 }
 
 fn assert_sums(frame: &[u8], framing: Framing) {
-    assert_eq!(
-        checksums(frame, framing),
-        Some(Checksums {
-            ip: true,
-            transport: true
-        })
-    );
+    assert_eq!(checksums(frame, framing), Some(Checksums { ip: true, transport: true }));
 }
 
 proptest! {
@@ -144,12 +128,7 @@ proptest! {
 
 #[test]
 fn addresses_of_two_families_make_no_frame() {
-    let ip = Ip {
-        src: "192.0.2.1".parse().unwrap(),
-        dst: "2001:db8::1".parse().unwrap(),
-        ttl: 64,
-        id: 0,
-    };
+    let ip = Ip { src: "192.0.2.1".parse().unwrap(), dst: "2001:db8::1".parse().unwrap(), ttl: 64, id: 0 };
     let mut frame = vec![1, 2, 3];
     build::tcp(&mut frame, None, &ip, &build::syn(1, 2, 3, true));
     assert!(frame.is_empty());
@@ -158,12 +137,7 @@ fn addresses_of_two_families_make_no_frame() {
 #[test]
 fn a_syn_looks_like_that_of_a_real_stack() {
     let mut frame = Vec::new();
-    build::tcp(
-        &mut frame,
-        None,
-        &crate::ip("192.0.2.1", "192.0.2.2"),
-        &build::syn(61_000, 80, 1, true),
-    );
+    build::tcp(&mut frame, None, &crate::ip("192.0.2.1", "192.0.2.2"), &build::syn(61_000, 80, 1, true));
     assert_eq!(frame.len(), 60, "20 bytes IPv4, 20 bytes TCP, 20 bytes of options");
     assert_eq!(frame[6] & 0x40, 0x40, "don't fragment");
     assert_eq!(&frame[40..44], [2, 4, 5, 180], "MSS 1460 comes first");
@@ -177,19 +151,9 @@ fn checksums_match_a_packet_summed_by_hand() {
     // RFC 1071: the 16-bit words of what a sum covers, the sum among them, add up to zero in ones' complement.
     let mut frame = Vec::new();
     build::tcp(&mut frame, None, &crate::ip("192.0.2.1", "192.0.2.2"), &build::rst(1, 2, 3));
-    let words = frame[..20]
-        .chunks(2)
-        .map(|w| u32::from(u16::from_be_bytes([w[0], w[1]])))
-        .sum::<u32>();
-    assert_eq!(
-        words % 0xffff,
-        0,
-        "the words of a header with its sum add up to zero in ones' complement"
-    );
+    let words = frame[..20].chunks(2).map(|w| u32::from(u16::from_be_bytes([w[0], w[1]]))).sum::<u32>();
+    assert_eq!(words % 0xffff, 0, "the words of a header with its sum add up to zero in ones' complement");
     let pseudo = [0xc000u32, 0x0201, 0xc000, 0x0202, 6, 20].iter().sum::<u32>();
-    let words = frame[20..]
-        .chunks(2)
-        .map(|w| u32::from(u16::from_be_bytes([w[0], w[1]])))
-        .sum::<u32>();
+    let words = frame[20..].chunks(2).map(|w| u32::from(u16::from_be_bytes([w[0], w[1]]))).sum::<u32>();
     assert_eq!((pseudo + words) % 0xffff, 0, "pseudo header and segment");
 }
