@@ -63,6 +63,8 @@ pub struct Dossier {
     pub follow_up: Option<FollowUp>,
     /// Whether the state has to be written.
     pub port_changed: bool,
+    /// What answers has just been found out, or has changed.
+    pub identified: bool,
 }
 
 impl Dossier {
@@ -80,6 +82,7 @@ impl Dossier {
             change: None,
             follow_up: None,
             port_changed: false,
+            identified: false,
         }
     }
 }
@@ -117,6 +120,7 @@ impl Judge<'_> {
         let before = port.clone();
         let changed = ports::identify(port, seen);
         d.port_changed |= *port != before;
+        d.identified |= changed;
         if changed {
             let to = port.service.as_ref().map(exposure::one_line);
             let detail = json!({ "from": from, "to": to, "identity": seen.identity, "evidence": seen.evidence });

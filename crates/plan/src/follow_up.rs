@@ -24,6 +24,11 @@ pub fn confirm(endpoints: &[Endpoint], now: Ts) -> Vec<JobPlan> {
     in_chunks(endpoints, CONFIRM_PRIORITY, now, |endpoints| Work::Identify { endpoints })
 }
 
+/// Front pages of endpoints that have just turned out to speak HTTP.
+pub fn front_pages(endpoints: &[Endpoint], now: Ts) -> Vec<JobPlan> {
+    in_chunks(endpoints, FIRST_LOOK_PRIORITY, now, |endpoints| Work::Panels { endpoints })
+}
+
 /// Another look at endpoints that were not open, not before `at`.
 pub fn recheck(endpoints: &[Endpoint], at: Ts) -> Vec<JobPlan> {
     in_chunks(endpoints, RECHECK_PRIORITY, at, |endpoints| Work::Recheck { endpoints })

@@ -7,6 +7,7 @@ use crate::context::Context;
 use assess::Dossier;
 use assess::ports::FollowUp;
 use model::job::{Job, JobState};
+use model::port_state::PortState;
 use model::task::{Task, TaskKind, TaskState};
 use model::{Duration, Endpoint, JobId, Ts};
 use plan::expand::JobPlan;
@@ -23,6 +24,8 @@ const CONFIRMING: Duration = Duration::secs(30);
 const MOST: usize = 50_000;
 /// Hosts that get a first look in any hour: twice what one liveness pass may ask for.
 const FIRST_LOOKS: usize = 2 * follow_up::FIRST_LOOK_HOSTS;
+/// All ports of a new host are not swept at once when the task that does it fires this soon.
+const SOON: Duration = Duration::minutes(5);
 /// Attempts of a follow-up.
 const ATTEMPTS: u32 = 3;
 
@@ -94,7 +97,8 @@ impl FollowUps {
         }
         self.shedding &= self.until.len() >= MOST / 2;
         let hosts = self.first_looks(new_hosts, now);
-        if confirm.is_empty() && recheck.is_empty() && hosts.is_empty() {
+        let pages: Vec<Endpoint> = dossiers.iter().filter(|d| shows_pages(d)).map(|d| d.endpoint).collect();
+        if confirm.is_empty() && recheck.is_empty() && hosts.is_empty() && pages.is_empty() {
             return Ok(());
         }
         let tasks = context.store.tasks().await?;
@@ -107,7 +111,13 @@ impl FollowUps {
             queue(TaskKind::OpenRecheck, follow_up::recheck(&endpoints, at));
         }
         for (kind, plan) in follow_up::first_look(&hosts, &[], context.catalog, now) {
-            queue(kind, vec![plan]);
+            if kind != TaskKind::FullOnline || !due_soon(&tasks, kind, now) {
+                queue(kind, vec![plan]);
+            }
+        }
+        // Without an active task for them nobody wants front pages.
+        if tasks.iter().any(|t| t.kind == TaskKind::Panels && t.state == TaskState::Active) {
+            queue(TaskKind::Panels, follow_up::front_pages(&pages, now));
         }
         Ok(())
     }
@@ -142,6 +152,18 @@ impl FollowUps {
         self.fresh_looks = hosts.len();
         hosts
     }
+}
+
+/// Whether the endpoint has just turned out to speak HTTP and nobody has seen its front page.
+fn shows_pages(d: &Dossier) -> bool {
+    let http = |p: &PortState| p.panel_at.is_none() && p.service.as_ref().is_some_and(|s| s.name == "http");
+    d.identified && d.port.as_ref().is_some_and(http)
+}
+
+/// Whether an active task of the kind fires so soon that it covers what has just been seen anyway.
+fn due_soon(tasks: &[Task], kind: TaskKind, now: Ts) -> bool {
+    let soon = now.plus(SOON);
+    tasks.iter().any(|t| t.kind == kind && t.state == TaskState::Active && t.next_due_at.is_some_and(|at| at <= soon))
 }
 
 /// The task that a follow-up is booked on: the active one of its kind, else the one whose report asked for it. A paused

@@ -5,6 +5,7 @@
 
 use crate::authority::Authority;
 use crate::context::Context;
+use crate::dispatch::LEASE;
 use crate::ingest_follow_up::job;
 use crate::live::Topic;
 use model::audit::AuditEntry;
@@ -28,8 +29,6 @@ const BACKOFF: (Duration, Duration) = (Duration::secs(5), Duration::minutes(5));
 const DATABASE_BACKOFF: (Duration, Duration) = (Duration::secs(1), Duration::secs(10));
 /// How often old jobs, coverage and sessions are removed.
 const PRUNE: Duration = Duration::hours(1);
-/// How often the backlog is counted for the metrics.
-const COUNT: Duration = Duration::secs(10);
 /// By how much a run that a person asked for goes before the scheduled runs of its kind.
 const MANUAL_LEAD: u8 = 10;
 
@@ -109,6 +108,7 @@ pub async fn run(context: Arc<Context>, cancel: CancellationToken) {
                 TICK
             }
             Err(error) => {
+                scheduler.outage = true;
                 let wait = outage.map_or(DATABASE_BACKOFF.0, |w| Duration::millis(w.0 * 2).min(DATABASE_BACKOFF.1));
                 if outage.replace(wait).is_none() {
                     tracing::error!(%error, "scheduling waits for the database");
@@ -196,12 +196,15 @@ struct Scheduler {
     /// Ranges of assets that have had their first look, or need none.
     looked: Option<HashMap<AssetId, IpRange>>,
     pruned_at: Option<Ts>,
-    counted_at: Option<Ts>,
+    /// The database has not answered since the last tick.
+    outage: bool,
+    /// Until when leases are not taken away.
+    patient_until: Ts,
 }
 
 impl Scheduler {
     fn new(context: Arc<Context>) -> Self {
-        Scheduler { context, held: HashMap::new(), looked: None, pruned_at: None, counted_at: None }
+        Scheduler { context, held: HashMap::new(), looked: None, pruned_at: None, outage: false, patient_until: Ts(0) }
     }
 
     /// Something happened: what waited for it need not wait longer.
@@ -211,13 +214,9 @@ impl Scheduler {
 
     async fn tick(&mut self) -> Result<(), StoreError> {
         let now = self.context.now();
-        self.expire(now).await?;
         self.fire_due(now).await?;
+        self.expire(now).await?;
         self.first_looks(now).await?;
-        if self.counted_at.is_none_or(|at| now.since(at) >= COUNT) {
-            self.count().await?;
-            self.counted_at = Some(now);
-        }
         if self.pruned_at.is_none_or(|at| now.since(at) >= PRUNE) {
             self.prune(now).await?;
             self.pruned_at = Some(now);
@@ -225,7 +224,15 @@ impl Scheduler {
         Ok(())
     }
 
-    async fn expire(&self, now: Ts) -> Result<(), StoreError> {
+    /// Gives jobs whose node has fallen silent to others. While the database was away nobody could beat, so after an outage
+    /// every node gets the length of a lease to be heard.
+    async fn expire(&mut self, now: Ts) -> Result<(), StoreError> {
+        if std::mem::take(&mut self.outage) {
+            self.patient_until = now.plus(LEASE);
+        }
+        if now < self.patient_until {
+            return Ok(());
+        }
         let lost = self.context.store.expire_leases(now).await?;
         for lease in &lost {
             let node = lease.node.as_ref().map_or("unknown", |n| n.0.as_str());
@@ -329,17 +336,6 @@ impl Scheduler {
             }
         }
         self.looked = Some(current);
-        Ok(())
-    }
-
-    async fn count(&self) -> Result<(), StoreError> {
-        let backlog = self.context.store.backlog().await?;
-        for (state, n) in &backlog.jobs {
-            metrics::gauge!("portreeve_jobs", "state" => state.as_str()).set(*n as f64);
-        }
-        metrics::gauge!("portreeve_alerts_pending").set(backlog.alerts_pending as f64);
-        metrics::gauge!("portreeve_notifications_queued").set(backlog.notifications_queued as f64);
-        metrics::gauge!("portreeve_notifications_failed").set(backlog.notifications_failed as f64);
         Ok(())
     }
 
