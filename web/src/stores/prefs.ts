@@ -29,7 +29,8 @@ export function preferredLocale(stored: string | null, languages: readonly strin
 export const usePrefs = defineStore('prefs', () => {
   const locale = ref<Locale>(preferredLocale(read('locale'), navigator.languages ?? [navigator.language]))
   const theme = ref<Theme>((read('theme') as Theme | null) ?? 'system')
-  const narrow = ref(read('narrow') === '1')
+  // A small window starts with the narrow navigation, unless somebody has chosen.
+  const narrow = ref(read('narrow') === '1' || (read('narrow') === null && innerWidth < 1150))
   const system = matchMedia('(prefers-color-scheme: dark)')
   const dark = ref(false)
 
