@@ -41,7 +41,8 @@ impl Sink for Table {
             grid.add_row([address, format!("{}/{}", r.port, r.proto), r.state.to_string(), r.reason.to_string(), r.service_line(), risk]);
         }
         for line in grid.lines() {
-            writeln!(self.out, "{}", line.trim())?;
+            // The grid pads every cell; the first one's padding would indent everything by one.
+            writeln!(self.out, "{}", line.strip_prefix(' ').unwrap_or(&line).trim_end())?;
         }
         self.out.flush()
     }
@@ -66,6 +67,7 @@ mod tests {
         assert_eq!(words[0], ["ADDRESS", "PORT", "STATE", "REASON", "SERVICE", "RISK"]);
         assert_eq!(words[1], ["192.0.2.9", "6379/tcp", "open", "syn-ack", "high-risk-port:", "Redis"]);
         assert_eq!(words[2][..4], ["192.0.2.10", "21/tcp", "open", "syn-ack"]);
+        assert!(text.lines().nth(3).unwrap().starts_with("    "), "columns stay aligned below an address: {text}");
         assert_eq!(words[3], ["22/tcp", "open", "syn-ack", "ssh", "OpenSSH", "9.2p1", "high-risk-port:", "SSH"]);
     }
 }
