@@ -82,20 +82,12 @@ pub struct Live {
 impl Live {
     /// A channel that nobody listens to yet; `clock` stamps what is sent.
     pub fn new(clock: fn() -> Ts) -> Self {
-        Live {
-            sender: broadcast::channel(BACKLOG).0,
-            clock,
-        }
+        Live { sender: broadcast::channel(BACKLOG).0, clock }
     }
     /// Tells whoever listens.
     pub fn changed(&self, topic: Topic) {
         // Without listeners there is nobody to tell.
-        self.sender
-            .send(LiveEvent {
-                topic,
-                at: (self.clock)(),
-            })
-            .ok();
+        self.sender.send(LiveEvent { topic, at: (self.clock)() }).ok();
     }
     /// Listens from now on.
     pub fn subscribe(&self) -> broadcast::Receiver<LiveEvent> {
