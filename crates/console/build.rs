@@ -22,13 +22,12 @@ fn main() {
 
     let release = std::env::var("PROFILE").as_deref() == Ok("release");
     let wanted = std::env::var("PORTREEVE_NO_CONSOLE").as_deref() != Ok("1");
-    if release && wanted {
-        if let Err(why) = check(&web) {
-            println!("cargo::error={why}");
-            println!(
-                "cargo::error=hint: `cargo xtask build` builds the console and the binary; PORTREEVE_NO_CONSOLE=1 builds without it"
-            );
-        }
+    if release
+        && wanted
+        && let Err(why) = check(&web)
+    {
+        println!("cargo::error={why}");
+        println!("cargo::error=hint: `cargo xtask build` builds the console too; PORTREEVE_NO_CONSOLE=1 builds without it");
     }
 }
 

@@ -2195,41 +2195,7 @@ export interface components {
         /** @description A slice of a list. */
         Page_AddressGroupView: {
             /** @description The items of the slice. */
-            items: {
-                /**
-                 * Format: uuid
-                 * @description Asset.
-                 */
-                asset?: string | null;
-                /** @description Its name. */
-                asset_name?: string | null;
-                /** @description At most 50 of them, most severe first. */
-                exposures: components["schemas"]["ExposureView"][];
-                /**
-                 * @description Address.
-                 * @example 10.0.0.7
-                 */
-                ip: string;
-                liveness?: components["schemas"]["Liveness"] | null;
-                /**
-                 * Format: int64
-                 * @description Open exposures among those that match.
-                 */
-                open_count: number;
-                /** @description Owner. */
-                owner?: string | null;
-                /**
-                 * Format: int64
-                 * @description Those that nobody has decided about.
-                 */
-                unreviewed: number;
-                /** @description Seen from. */
-                vantage: string;
-                /** @description Worst risk among them. */
-                worst_risk: components["schemas"]["RiskKind"];
-                /** @description Worst severity among them. */
-                worst_severity: components["schemas"]["Severity"];
-            }[];
+            items: components["schemas"]["AddressGroupView"][];
             /**
              * Format: int64
              * @description How many there are in all.
@@ -2239,53 +2205,7 @@ export interface components {
         /** @description A slice of a list. */
         Page_AlertView: {
             /** @description The items of the slice. */
-            items: {
-                /**
-                 * Format: uuid
-                 * @description Asset.
-                 */
-                asset?: string | null;
-                /** @description Its name. */
-                asset_name?: string | null;
-                /** @description When the alert was raised. */
-                created_at: components["schemas"]["Instant"];
-                /** @description The door. */
-                endpoint: string;
-                /** @description Catalogue entry. */
-                entry?: string | null;
-                /**
-                 * Format: uuid
-                 * @description Exposure.
-                 */
-                exposure: string;
-                /**
-                 * Format: uuid
-                 * @description Id.
-                 */
-                id: string;
-                /** @description What. */
-                kind: components["schemas"]["AlertKind"];
-                /** @description When it was detected or closed. */
-                observed_at: components["schemas"]["Instant"];
-                /**
-                 * Format: int32
-                 * @description Which opening of it.
-                 */
-                opening: number;
-                /** @description Owner. */
-                owner?: string | null;
-                reason?: components["schemas"]["Reason"] | null;
-                /** @description Risk kind. */
-                risk: components["schemas"]["RiskKind"];
-                /** @description What answers. */
-                service?: string | null;
-                /** @description Severity. */
-                severity: components["schemas"]["Severity"];
-                /** @description How it stands. */
-                state: components["schemas"]["AlertState"];
-                /** @description Why it was suppressed. */
-                suppressed_by?: string | null;
-            }[];
+            items: components["schemas"]["AlertView"][];
             /**
              * Format: int64
              * @description How many there are in all.
@@ -2295,53 +2215,7 @@ export interface components {
         /** @description A slice of a list. */
         Page_AssetView: {
             /** @description The items of the slice. */
-            items: {
-                /**
-                 * @description Number of addresses, as a decimal string: IPv6 ranges exceed what JSON numbers hold.
-                 * @example 256
-                 */
-                addresses: string;
-                /** @description When it was added. */
-                created_at: components["schemas"]["Instant"];
-                /**
-                 * Format: uuid
-                 * @description Id.
-                 */
-                id: string;
-                /** @description Name. */
-                name: string;
-                observe_until?: components["schemas"]["Instant"] | null;
-                /** @description Whether it learns now. */
-                observing: boolean;
-                /** @description Who answers for it. */
-                owner?: string | null;
-                /**
-                 * Format: int32
-                 * @description Cap per address, probes per second.
-                 */
-                per_target_pps?: number | null;
-                /**
-                 * @description The addresses.
-                 * @example 192.0.2.0/24
-                 */
-                range: string;
-                /**
-                 * Format: int32
-                 * @description Cap for the range, probes per second.
-                 */
-                rate_pps?: number | null;
-                /** @description Tags. */
-                tags: string[];
-                /** @description When it last changed. */
-                updated_at: components["schemas"]["Instant"];
-                /**
-                 * Format: int32
-                 * @description Business weight, 0 to 10.
-                 */
-                weight: number;
-                /** @description Zone. */
-                zone: components["schemas"]["Zone"];
-            }[];
+            items: components["schemas"]["AssetView"][];
             /**
              * Format: int64
              * @description How many there are in all.
@@ -2351,33 +2225,7 @@ export interface components {
         /** @description A slice of a list. */
         Page_AuditView: {
             /** @description The items of the slice. */
-            items: {
-                /**
-                 * @description What.
-                 * @example asset.create
-                 */
-                action: string;
-                /**
-                 * @description Who.
-                 * @example user:alice
-                 */
-                actor: string;
-                /** @description When. */
-                at: components["schemas"]["Instant"];
-                /** @description What changed. */
-                detail: unknown;
-                /** @description Address the request came from. */
-                from?: string | null;
-                /**
-                 * Format: uuid
-                 * @description Id; ids grow with time.
-                 */
-                id: string;
-                /** @description `ok`, or why it was refused. */
-                result: string;
-                /** @description On what. */
-                subject: string;
-            }[];
+            items: components["schemas"]["AuditView"][];
             /**
              * Format: int64
              * @description How many there are in all.
@@ -2387,23 +2235,7 @@ export interface components {
         /** @description A slice of a list. */
         Page_BlackoutView: {
             /** @description The items of the slice. */
-            items: {
-                /** @description Whether it holds now. */
-                active_now: boolean;
-                /** @description When it was added. */
-                created_at: components["schemas"]["Instant"];
-                /**
-                 * Format: uuid
-                 * @description Id.
-                 */
-                id: string;
-                /** @description The addresses. */
-                range: string;
-                /** @description Why. */
-                reason: string;
-                /** @description When. */
-                window: components["schemas"]["WindowBody"];
-            }[];
+            items: components["schemas"]["BlackoutView"][];
             /**
              * Format: int64
              * @description How many there are in all.
@@ -2413,61 +2245,7 @@ export interface components {
         /** @description A slice of a list. */
         Page_EndpointView: {
             /** @description The items of the slice. */
-            items: {
-                /** @description First bytes of the deciding answer. */
-                banner?: string | null;
-                closed_at?: components["schemas"]["Instant"] | null;
-                detection_bound_ms?: components["schemas"]["Millis"] | null;
-                /**
-                 * @description All three in one word.
-                 * @example 10.0.0.7:6379/tcp
-                 */
-                endpoint: string;
-                /** @description Name of the deciding request. */
-                evidence?: string | null;
-                /**
-                 * Format: uuid
-                 * @description Its exposure.
-                 */
-                exposure?: string | null;
-                /** @description First observation of the current opening. */
-                first_open_at: components["schemas"]["Instant"];
-                identified_at?: components["schemas"]["Instant"] | null;
-                identity?: components["schemas"]["Identity"] | null;
-                /** @description Address. */
-                ip: string;
-                last_not_open_at?: components["schemas"]["Instant"] | null;
-                /** @description Latest observation. */
-                last_observed_at: components["schemas"]["Instant"];
-                /** @description Latest observation that it was open. */
-                last_open_at: components["schemas"]["Instant"];
-                opened_at?: components["schemas"]["Instant"] | null;
-                /**
-                 * Format: int32
-                 * @description How often it has opened.
-                 */
-                openings: number;
-                panel?: components["schemas"]["PanelView"] | null;
-                panel_at?: components["schemas"]["Instant"] | null;
-                /** @description Where it stands. */
-                phase: components["schemas"]["Phase"];
-                /**
-                 * Format: int32
-                 * @description Port.
-                 */
-                port: number;
-                /** @description `tcp` or `udp`. */
-                proto: string;
-                /** @description On a host that answers on every port. */
-                pseudo_open: boolean;
-                /** @description And why. */
-                reason: components["schemas"]["Reason"];
-                service?: components["schemas"]["ServiceView"] | null;
-                /** @description What the latest observation said. */
-                state: components["schemas"]["State"];
-                /** @description Seen from. */
-                vantage: string;
-            }[];
+            items: components["schemas"]["EndpointView"][];
             /**
              * Format: int64
              * @description How many there are in all.
@@ -2477,43 +2255,7 @@ export interface components {
         /** @description A slice of a list. */
         Page_EventView: {
             /** @description The items of the slice. */
-            items: {
-                /** @description Particulars. */
-                detail: unknown;
-                /** @description All three in one word. */
-                endpoint?: string | null;
-                /**
-                 * Format: uuid
-                 * @description Exposure.
-                 */
-                exposure?: string | null;
-                happened_after?: components["schemas"]["Instant"] | null;
-                /** @description It had happened by this instant. */
-                happened_at: components["schemas"]["Instant"];
-                /**
-                 * Format: uuid
-                 * @description Id; ids grow with time.
-                 */
-                id: string;
-                /** @description Which host. */
-                ip: string;
-                /** @description What. */
-                kind: components["schemas"]["EventKind"];
-                /** @description When the deciding probe was answered or timed out. */
-                observed_at: components["schemas"]["Instant"];
-                /**
-                 * Format: int32
-                 * @description Which port; null for events of hosts.
-                 */
-                port?: number | null;
-                /** @description `tcp` or `udp`. */
-                proto?: string | null;
-                reason?: components["schemas"]["Reason"] | null;
-                /** @description When it was written down. */
-                recorded_at: components["schemas"]["Instant"];
-                /** @description Seen from. */
-                vantage: string;
-            }[];
+            items: components["schemas"]["EventView"][];
             /**
              * Format: int64
              * @description How many there are in all.
@@ -2523,19 +2265,7 @@ export interface components {
         /** @description A slice of a list. */
         Page_ExclusionView: {
             /** @description The items of the slice. */
-            items: {
-                /** @description When it was added. */
-                created_at: components["schemas"]["Instant"];
-                /**
-                 * Format: uuid
-                 * @description Id.
-                 */
-                id: string;
-                /** @description The addresses. */
-                range: string;
-                /** @description Why. */
-                reason: string;
-            }[];
+            items: components["schemas"]["ExclusionView"][];
             /**
              * Format: int64
              * @description How many there are in all.
@@ -2545,67 +2275,7 @@ export interface components {
         /** @description A slice of a list. */
         Page_ExposureView: {
             /** @description The items of the slice. */
-            items: {
-                /**
-                 * Format: uuid
-                 * @description Asset that covers it.
-                 */
-                asset?: string | null;
-                /** @description Its name. */
-                asset_name?: string | null;
-                close_reason?: components["schemas"]["Reason"] | null;
-                closed_at?: components["schemas"]["Instant"] | null;
-                detection_bound_ms?: components["schemas"]["Millis"] | null;
-                /** @description Decision. */
-                disposition: components["schemas"]["DispositionView"];
-                /**
-                 * @description All three in one word.
-                 * @example 10.0.0.7:6379/tcp
-                 */
-                endpoint: string;
-                /** @description First opening ever. */
-                first_opened_at: components["schemas"]["Instant"];
-                /**
-                 * Format: uuid
-                 * @description Id.
-                 */
-                id: string;
-                /**
-                 * @description Address.
-                 * @example 10.0.0.7
-                 */
-                ip: string;
-                last_observed_at?: components["schemas"]["Instant"] | null;
-                /** @description Current or last opening. */
-                opened_at: components["schemas"]["Instant"];
-                /**
-                 * Format: int32
-                 * @description Number of the opening, from 1.
-                 */
-                opening: number;
-                /** @description Owner. */
-                owner?: string | null;
-                /** @description `open` or `closed`. */
-                phase: components["schemas"]["Phase"];
-                /**
-                 * Format: int32
-                 * @description Port.
-                 */
-                port: number;
-                /**
-                 * @description `tcp` or `udp`.
-                 * @example tcp
-                 */
-                proto: string;
-                /** @description Risk. */
-                risk: components["schemas"]["RiskView"];
-                service?: components["schemas"]["ServiceView"] | null;
-                /** @description Last change. */
-                updated_at: components["schemas"]["Instant"];
-                /** @description Seen from. */
-                vantage: string;
-                zone?: components["schemas"]["Zone"] | null;
-            }[];
+            items: components["schemas"]["ExposureView"][];
             /**
              * Format: int64
              * @description How many there are in all.
@@ -2615,72 +2285,7 @@ export interface components {
         /** @description A slice of a list. */
         Page_JobView: {
             /** @description The items of the slice. */
-            items: {
-                /**
-                 * Format: int32
-                 * @description Times it was leased.
-                 */
-                attempts: number;
-                /** @description Queued. */
-                created_at: components["schemas"]["Instant"];
-                /** @description Why the last attempt failed. */
-                error?: string | null;
-                finished_at?: components["schemas"]["Instant"] | null;
-                /**
-                 * Format: uuid
-                 * @description Id.
-                 */
-                id: string;
-                /** @description Kind of that task. */
-                kind: components["schemas"]["TaskKind"];
-                lease_until?: components["schemas"]["Instant"] | null;
-                /**
-                 * Format: int32
-                 * @description Times it may be leased.
-                 */
-                max_attempts: number;
-                /** @description Who holds it. */
-                node?: string | null;
-                /** @description Not before this instant. */
-                not_before: components["schemas"]["Instant"];
-                /**
-                 * Format: int32
-                 * @description Lower goes first.
-                 */
-                priority: number;
-                /**
-                 * Format: int64
-                 * @description Probes sent, of the current attempt.
-                 */
-                probes_sent: number;
-                /**
-                 * Format: int64
-                 * @description Probes in all, without repetitions.
-                 */
-                probes_total: number;
-                /**
-                 * Format: uuid
-                 * @description Run it belongs to; null for a follow-up.
-                 */
-                run?: string | null;
-                started_at?: components["schemas"]["Instant"] | null;
-                /** @description How it stands. */
-                state: components["schemas"]["JobState"];
-                /**
-                 * @description The work in one line.
-                 * @example 10.0.0.0/24 × 42 ports
-                 */
-                summary: string;
-                /**
-                 * Format: uuid
-                 * @description Task it serves.
-                 */
-                task: string;
-                /** @description Its name; null once it was removed. */
-                task_name?: string | null;
-                /** @description `liveness`, `sweep`, `recheck`, `identify` or `panels`. */
-                work: string;
-            }[];
+            items: components["schemas"]["JobView"][];
             /**
              * Format: int64
              * @description How many there are in all.
@@ -2690,42 +2295,7 @@ export interface components {
         /** @description A slice of a list. */
         Page_NotificationView: {
             /** @description The items of the slice. */
-            items: {
-                /** @description Alerts in it. */
-                alerts: components["schemas"]["AlertView"][];
-                /**
-                 * Format: int32
-                 * @description Tries so far.
-                 */
-                attempts: number;
-                /** @description When it was made. */
-                created_at: components["schemas"]["Instant"];
-                /** @description Whether it sums up a storm. */
-                digest: boolean;
-                /** @description Why the last try failed. */
-                error?: string | null;
-                /** @description Group it speaks for. */
-                group: string;
-                /**
-                 * Format: uuid
-                 * @description Id; also the Message-ID and the idempotency key.
-                 */
-                id: string;
-                /** @description Next try. */
-                next_try_at: components["schemas"]["Instant"];
-                /** @description What the receiver answered. */
-                receipt?: string | null;
-                /**
-                 * Format: uuid
-                 * @description To whom.
-                 */
-                receiver: string;
-                /** @description Its name; null once it was removed. */
-                receiver_name?: string | null;
-                sent_at?: components["schemas"]["Instant"] | null;
-                /** @description How it stands. */
-                state: components["schemas"]["NotificationState"];
-            }[];
+            items: components["schemas"]["NotificationView"][];
             /**
              * Format: int64
              * @description How many there are in all.
@@ -2735,33 +2305,7 @@ export interface components {
         /** @description A slice of a list. */
         Page_ReceiverView: {
             /** @description The items of the slice. */
-            items: {
-                /** @description When it was made. */
-                created_at: components["schemas"]["Instant"];
-                /** @description Where to. */
-                destination: components["schemas"]["DestinationView"];
-                /** @description Used or not. */
-                enabled: boolean;
-                /**
-                 * Format: uuid
-                 * @description Id.
-                 */
-                id: string;
-                /** @description Language. */
-                language: components["schemas"]["Language"];
-                /** @description Alerts below this are not sent to it. */
-                min_severity: components["schemas"]["Severity"];
-                /** @description Name. */
-                name: string;
-                /** @description Owners whose alerts it gets; empty for all. */
-                owners: string[];
-                /** @description Whether a mail password is set. */
-                password_set: boolean;
-                /** @description Whether a webhook secret is set. */
-                secret_set: boolean;
-                /** @description Whether closings are sent. */
-                send_closed: boolean;
-            }[];
+            items: components["schemas"]["ReceiverView"][];
             /**
              * Format: int64
              * @description How many there are in all.
@@ -2771,54 +2315,7 @@ export interface components {
         /** @description A slice of a list. */
         Page_RunView: {
             /** @description The items of the slice. */
-            items: {
-                /** @description Why. */
-                cause: components["schemas"]["Cause"];
-                /** @description The first error of a failed job. */
-                error?: string | null;
-                finished_at?: components["schemas"]["Instant"] | null;
-                /**
-                 * Format: uuid
-                 * @description Id.
-                 */
-                id: string;
-                /**
-                 * Format: int32
-                 * @description Jobs done.
-                 */
-                jobs_done: number;
-                /**
-                 * Format: int32
-                 * @description Jobs that failed for good.
-                 */
-                jobs_failed: number;
-                /**
-                 * Format: int32
-                 * @description Number of jobs.
-                 */
-                jobs_total: number;
-                /**
-                 * Format: int64
-                 * @description Probes sent so far.
-                 */
-                probes_sent: number;
-                /**
-                 * Format: int64
-                 * @description Probes in all, without repetitions.
-                 */
-                probes_total: number;
-                /** @description When its jobs were queued. */
-                started_at: components["schemas"]["Instant"];
-                /** @description How it stands. */
-                state: components["schemas"]["RunState"];
-                /**
-                 * Format: uuid
-                 * @description Of which task.
-                 */
-                task: string;
-                /** @description Its name; null once it was removed. */
-                task_name?: string | null;
-            }[];
+            items: components["schemas"]["RunView"][];
             /**
              * Format: int64
              * @description How many there are in all.
@@ -2828,26 +2325,7 @@ export interface components {
         /** @description A slice of a list. */
         Page_TokenView: {
             /** @description The items of the slice. */
-            items: {
-                /** @description When it was made. */
-                created_at: components["schemas"]["Instant"];
-                /** @description By whom. */
-                created_by: string;
-                expires_at?: components["schemas"]["Instant"] | null;
-                /**
-                 * Format: uuid
-                 * @description Id.
-                 */
-                id: string;
-                last_used_at?: components["schemas"]["Instant"] | null;
-                /** @description What it is for. */
-                name: string;
-                revoked_at?: components["schemas"]["Instant"] | null;
-                /** @description Role. */
-                role: components["schemas"]["Role"];
-                /** @description The secret; only in the reply that made the token. */
-                secret?: string | null;
-            }[];
+            items: components["schemas"]["TokenView"][];
             /**
              * Format: int64
              * @description How many there are in all.
@@ -2857,26 +2335,7 @@ export interface components {
         /** @description A slice of a list. */
         Page_UserView: {
             /** @description The items of the slice. */
-            items: {
-                /** @description When it was made. */
-                created_at: components["schemas"]["Instant"];
-                /** @description May not sign in. */
-                disabled: boolean;
-                /**
-                 * Format: uuid
-                 * @description Id.
-                 */
-                id: string;
-                /** @description The generated password; only in the reply that made the user, and only when none was given. */
-                initial_password?: string | null;
-                last_seen_at?: components["schemas"]["Instant"] | null;
-                /** @description Must set a new password first. */
-                must_change_password: boolean;
-                /** @description Name. */
-                name: string;
-                /** @description Role. */
-                role: components["schemas"]["Role"];
-            }[];
+            items: components["schemas"]["UserView"][];
             /**
              * Format: int64
              * @description How many there are in all.
@@ -4195,6 +3654,15 @@ export interface operations {
             400: components["responses"]["Problem"];
             401: components["responses"]["Problem"];
             403: components["responses"]["Problem"];
+            /** @description The range is excluded already. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             422: components["responses"]["Problem"];
             500: components["responses"]["Problem"];
             503: components["responses"]["Problem"];
