@@ -7,8 +7,9 @@ use model::address::{IpRange, merge};
 use model::asset::{Asset, Blackout};
 use model::catalog::Catalog;
 use model::job::Work;
+use model::port_state::PortState;
 use model::task::{Label, Task, TaskKind, TaskTarget};
-use model::{Endpoint, Proto, Scope, Ts};
+use model::{Duration, Endpoint, Proto, Scope, Ts};
 use std::net::IpAddr;
 
 /// Probes of one sweep job: 40 s of a node's default pace, so that a lost job is redone cheaply and jobs of different
@@ -24,6 +25,14 @@ pub const MAX_JOBS: u64 = 5_000;
 /// would take 580,000 years. Their hosts have to be known individually.
 pub const ENUMERABLE_V6: u128 = 65_536;
 
+/// How the evidence of an identification begins when an HTTP response decided it.
+const HTTP_EVIDENCE: &str = "http-get";
+/// Services that count a visit that ends before the login as an interrupted handshake and block the visitor's address at a
+/// limit: MySQL and MariaDB, `max_connect_errors`, 100 by default.
+const COUNTS_VISITS: &[&str] = &["mysql"];
+/// How long one of those is left alone once it is known in its current opening: fifty visits a year.
+const VISIT_AGAIN: Duration = Duration::days(7);
+
 /// Everything that decides what a task covers at an instant.
 pub struct Snapshot<'a> {
     /// The instant.
@@ -38,8 +47,8 @@ pub struct Snapshot<'a> {
     pub online: &'a [IpAddr],
     /// Hosts last seen offline, whether they were ever seen online or not.
     pub offline: &'a [IpAddr],
-    /// Endpoints that are open or pending from the vantage.
-    pub open: &'a [Endpoint],
+    /// Endpoints that are open or pending from the vantage, with what is known of them.
+    pub open: &'a [PortState],
     /// The catalogue, for `high-risk` and `common`.
     pub catalog: &'a Catalog,
 }
@@ -101,7 +110,8 @@ pub fn expand(task: &Task, snapshot: &Snapshot) -> Expansion {
         Label::IpOnline => address_work(task, &coalesce(in_ranges(&ranges, snapshot.online)), snapshot, &mut out.notes),
         Label::IpOffline => address_work(task, &coalesce(in_ranges(&ranges, snapshot.offline)), snapshot, &mut out.notes),
         Label::PortOpen | Label::PortDown => {
-            let mut endpoints: Vec<_> = snapshot.open.iter().copied().filter(|e| holds(&ranges, e.ip)).collect();
+            let wanted = |port: &&PortState| holds(&ranges, port.endpoint.ip) && is_for(task.kind, port, snapshot.now);
+            let mut endpoints: Vec<_> = snapshot.open.iter().filter(wanted).map(|port| port.endpoint).collect();
             endpoints.sort_unstable();
             endpoints.dedup();
             endpoints.chunks(ENDPOINTS).map(|chunk| endpoint_work(task.kind, chunk.to_vec())).collect()
@@ -113,6 +123,26 @@ pub fn expand(task: &Task, snapshot: &Snapshot) -> Expansion {
         out.notes.push(format!("{put_off} of {} jobs wait for the end of a blackout", out.jobs.len()));
     }
     out
+}
+
+/// Whether the kind's work is for that endpoint: a front page is asked only of what is known to speak HTTP, or TLS and
+/// nothing else we know, because other protocols log a stray GET as an attack (Redis does); and a service that counts
+/// interrupted handshakes against us is visited only so often.
+fn is_for(kind: TaskKind, port: &PortState, now: Ts) -> bool {
+    let service = port.service.as_ref();
+    match kind {
+        TaskKind::Panels => {
+            let spoke_http = port.evidence.as_deref().is_some_and(|e| e.starts_with(HTTP_EVIDENCE));
+            let only_tls = service.is_some_and(|s| s.tls.is_some() && s.name.is_empty());
+            spoke_http || only_tls || port.panel.is_some()
+        }
+        TaskKind::ServiceIdentification => {
+            let counts_visits = service.is_some_and(|s| COUNTS_VISITS.contains(&s.name.as_str()));
+            let known_since = port.identified_at.filter(|at| port.opened_at.is_none_or(|opened| *at >= opened));
+            !(counts_visits && known_since.is_some_and(|at| now.since(at) < VISIT_AGAIN))
+        }
+        _ => true,
+    }
 }
 
 /// The addresses that the work touches, as ranges.
@@ -182,7 +212,7 @@ fn enumerable(ranges: &[IpRange], snapshot: &Snapshot, notes: &mut Vec<String>) 
         return small;
     }
     let mut known: Vec<IpAddr> = in_ranges(&large, snapshot.online).chain(in_ranges(&large, snapshot.offline)).collect();
-    known.extend(snapshot.open.iter().map(|e| e.ip).filter(|&ip| holds(&large, ip)));
+    known.extend(snapshot.open.iter().map(|port| port.endpoint.ip).filter(|&ip| holds(&large, ip)));
     known.sort_unstable();
     known.dedup();
     for range in &large {
@@ -208,7 +238,8 @@ fn address_work(task: &Task, addresses: &[IpRange], snapshot: &Snapshot, notes: 
     };
     let ports = choice.resolve(snapshot.catalog);
     let limit = grown(SWEEP_PROBES, count(addresses), ports.len() as u64, notes);
-    sweeps(addresses, &ports, snapshot.open, limit)
+    let open: Vec<Endpoint> = snapshot.open.iter().map(|port| port.endpoint).collect();
+    sweeps(addresses, &ports, &open, limit)
 }
 
 fn endpoint_work(kind: TaskKind, endpoints: Vec<Endpoint>) -> Work {

@@ -9,8 +9,9 @@ use crate::dispatch::LEASE;
 use crate::ingest_follow_up::job;
 use crate::live::Topic;
 use model::audit::AuditEntry;
+use model::port_state::PortState;
 use model::task::{Cause, Run, RunState, Task, TaskKind, TaskState};
-use model::{AssetId, Duration, Endpoint, IpRange, Liveness, RunId, TaskId, Ts};
+use model::{AssetId, Duration, IpRange, Liveness, RunId, TaskId, Ts};
 use plan::expand::{JobPlan, LIVENESS_ADDRESSES, targets_of};
 use plan::follow_up::FIRST_LOOK_PRIORITY;
 use plan::{Expansion, Snapshot, due, expand, next_due};
@@ -65,7 +66,7 @@ struct World {
     authority: Authority,
     online: Vec<IpAddr>,
     offline: Vec<IpAddr>,
-    open: Vec<Endpoint>,
+    open: Vec<PortState>,
 }
 
 impl World {
@@ -76,7 +77,7 @@ impl World {
             authority: Authority::load(store).await?,
             online: store.hosts_with(Liveness::Online, vantage).await?,
             offline: store.hosts_with(Liveness::Offline, vantage).await?,
-            open: store.port_states_open(vantage).await?.into_iter().map(|p| p.endpoint).collect(),
+            open: store.port_states_open(vantage).await?,
         })
     }
 

@@ -4,9 +4,11 @@ use model::address::{IpRange, merge};
 use model::asset::{Asset, Blackout, Window, Zone};
 use model::catalog::Catalog;
 use model::job::Work;
+use model::port_state::{Phase, PortState};
+use model::service::{Identity, Tls};
 use model::settings::Pace;
 use model::task::{Label, PortChoice, Task, TaskKind, TaskTarget};
-use model::{AssetId, BlackoutId, Duration, Endpoint, Scope, TaskId, Ts};
+use model::{AssetId, BlackoutId, Duration, Endpoint, Reason, Scope, Service, State, TaskId, Ts, Vantage};
 use plan::expand::{ENDPOINTS, MAX_JOBS, SWEEP_PROBES};
 use plan::preset::Preset;
 use plan::{Expansion, Snapshot, budget, expand, follow_up};
@@ -44,7 +46,7 @@ struct World {
     blackouts: Vec<Blackout>,
     online: Vec<IpAddr>,
     offline: Vec<IpAddr>,
-    open: Vec<Endpoint>,
+    open: Vec<PortState>,
 }
 
 fn r(s: &str) -> IpRange {
@@ -73,6 +75,40 @@ fn asset(range: &str, tags: &str) -> Asset {
         created_at: NOW,
         updated_at: NOW,
     }
+}
+
+/// An endpoint that is open and was identified an hour ago, by this evidence.
+fn open(endpoint: Endpoint, service: &str, evidence: &str) -> PortState {
+    let before = NOW.minus(Duration::hours(1));
+    PortState {
+        endpoint,
+        vantage: Vantage("test".into()),
+        phase: Phase::Open,
+        first_open_at: before,
+        opened_at: Some(before),
+        closed_at: None,
+        last_open_at: before,
+        last_not_open_at: None,
+        last_observed_at: before,
+        last_state: State::Open,
+        last_reason: Reason::SynAck,
+        streak: 2,
+        streak_since: before,
+        openings: 1,
+        pseudo_open: false,
+        identity: Some(Identity::Identified),
+        service: Some(Service { name: service.into(), product: None, version: None, tls: None }),
+        banner: None,
+        evidence: Some(evidence.into()),
+        identified_at: Some(before),
+        panel: None,
+        panel_at: None,
+    }
+}
+
+/// Open endpoints that speak HTTP.
+fn web(endpoints: &str) -> Vec<PortState> {
+    words(endpoints).into_iter().map(|endpoint| open(endpoint, "http", "http-get")).collect()
 }
 
 impl World {
@@ -128,7 +164,7 @@ fn each_kind_covers_the_members_of_its_label() {
         excluded: vec![r("10.0.0.3")],
         online: words("10.0.0.1 10.0.0.2 10.0.0.3 192.0.2.1"),
         offline: words("10.0.0.5 10.0.0.0"),
-        open: words("10.0.0.2:6379/tcp 10.0.0.2:161/udp 192.0.2.1:22/tcp 10.0.0.3:22/tcp"),
+        open: web("10.0.0.2:6379/tcp 10.0.0.2:161/udp 192.0.2.1:22/tcp 10.0.0.3:22/tcp"),
         ..World::of("10.0.0.0/29")
     };
     for (kind, expected) in [
@@ -204,7 +240,7 @@ fn large_ipv6_ranges_are_left_out_loudly_and_their_known_hosts_kept() {
     let world = World {
         online: words("2001:db8::1"),
         offline: words("2001:db8::9"),
-        open: words("[2001:db8::5]:22/tcp"),
+        open: web("[2001:db8::5]:22/tcp"),
         ..World::of("2001:db8::/64 2001:db8:1::/120")
     };
     let e = world.expand(&task(TaskKind::Liveness));
@@ -247,7 +283,7 @@ fn a_huge_run_grows_its_jobs_rather_than_its_queue_and_says_so() {
 #[test]
 fn a_thousand_hosts_are_expanded_at_once() {
     let hosts: Vec<IpAddr> = r("10.0.0.0/22").iter().take(1_000).collect();
-    let open = hosts.iter().flat_map(|&ip| (1..=20).map(move |p| Endpoint::tcp(ip, p))).collect();
+    let open = hosts.iter().flat_map(|&ip| (1..=20).map(move |p| open(Endpoint::tcp(ip, p), "http", "http-get"))).collect();
     let world = World {
         online: hosts.into_iter().step_by(2).chain(r("10.0.0.0/22").iter().skip(1).step_by(2)).collect(),
         open,
@@ -319,7 +355,7 @@ proptest! {
         world.excluded = cuts.iter().map(range).collect();
         world.online = up.iter().filter(|n| *n % 3 > 0).map(|&n| ip(n)).collect();
         world.offline = up.iter().filter(|n| *n % 3 == 0).map(|&n| ip(n)).collect();
-        world.open = world.online.iter().map(|&ip| Endpoint::tcp(ip, 22)).collect();
+        world.open = world.online.iter().map(|&ip| open(Endpoint::tcp(ip, 22), "http", "http-get")).collect();
         let scope = Scope::new(&world.assets.iter().map(|a| a.range).collect::<Vec<_>>(), &world.excluded);
         let t = task(TaskKind::ALL[kind]);
         let first = world.expand(&t);
@@ -329,4 +365,38 @@ proptest! {
         }
         prop_assert_eq!(first, world.expand(&t));
     }
+}
+
+#[test]
+fn a_front_page_is_asked_only_of_what_speaks_http_or_bare_tls() {
+    let mut bare_tls = open(Endpoint::tcp("10.0.0.1".parse().unwrap(), 9443), "", "tls-handshake");
+    bare_tls.service.as_mut().unwrap().tls = Some(Tls::default());
+    let mut imaps = open(Endpoint::tcp("10.0.0.1".parse().unwrap(), 993), "imap", "banner");
+    imaps.service.as_mut().unwrap().tls = Some(Tls::default());
+    let world = World {
+        online: words("10.0.0.1"),
+        open: vec![
+            open(Endpoint::tcp("10.0.0.1".parse().unwrap(), 80), "http", "http-get"),
+            open(Endpoint::tcp("10.0.0.1".parse().unwrap(), 2379), "etcd", "http-get /version"),
+            open(Endpoint::tcp("10.0.0.1".parse().unwrap(), 6379), "redis", "redis-info"),
+            bare_tls,
+            imaps,
+        ],
+        ..World::of("10.0.0.1")
+    };
+    assert_eq!(works(&world.expand(&task(TaskKind::Panels))), ["panels 10.0.0.1:80/tcp 10.0.0.1:2379/tcp 10.0.0.1:9443/tcp"]);
+}
+
+#[test]
+fn a_database_that_counts_interrupted_handshakes_is_identified_once_a_week() {
+    let of = |identified: Duration, opened: Duration| {
+        let mut mysql = open(Endpoint::tcp("10.0.0.1".parse().unwrap(), 3306), "mysql", "banner");
+        mysql.identified_at = Some(NOW.minus(identified));
+        mysql.opened_at = Some(NOW.minus(opened));
+        let world = World { online: words("10.0.0.1"), open: vec![mysql], ..World::of("10.0.0.1") };
+        works(&world.expand(&task(TaskKind::ServiceIdentification))).len()
+    };
+    assert_eq!(of(Duration::hours(2), Duration::hours(2)), 0, "known since it opened");
+    assert_eq!(of(Duration::days(7), Duration::days(30)), 1, "a week ago");
+    assert_eq!(of(Duration::hours(3), Duration::hours(2)), 1, "reopened since");
 }
