@@ -32,9 +32,15 @@ fn a_person_signs_in_and_sees_the_redis_exposure_in_the_browser() {
     let shots = root.join("target/console-screenshots");
     std::fs::create_dir_all(&shots).unwrap();
     let mut node = Command::new("node");
+    let address = web.v4();
+    let expected = format!("{address}:6379/tcp=high-risk-port,{address}:3307/tcp=high-risk-service");
     node.arg(&script).args([&world.serve.base_url(), "admin", &password]).arg(&shots).current_dir(root.join("web"));
+    // The administrator of a first start has to choose a password; whatever the server asks, the walk answers.
+    node.args(["--expect", &expected, "--register", "--new-password", "a-longer-secret-of-the-lab"]);
     let printed = world.lab.scanner().run(&mut node).unwrap();
-    println!("{printed}");
+    assert!(printed.trim_end().lines().last().is_some_and(|last| last.starts_with("ok: ")), "{printed}");
+    let registered = world.exposure(web.v4(), 6379).unwrap();
+    assert_eq!(registered["disposition"]["kind"], "registered", "what was clicked came about: {registered}");
     for name in ["exposures-en-light.png", "exposures-zh-CN-dark.png"] {
         let shot = shots.join(name);
         let size = std::fs::metadata(&shot).map(|m| m.len()).unwrap_or(0);

@@ -4,6 +4,7 @@ use crate::world::{Db, World, id};
 use lab::{Kind, LabSpec};
 use serde_json::json;
 use std::net::IpAddr;
+use std::time::{Duration, Instant};
 
 #[test]
 fn nothing_leaves_for_excluded_blacked_out_or_foreign_addresses() {
@@ -41,16 +42,16 @@ fn the_pace_of_a_range_is_kept_on_the_wire() {
     world.api.post("/assets", &body).unwrap();
     let ip = IpAddr::from([10, 99, 7, 10]);
     let task = world.once("full-all", &["10.99.7.10"], Some("1-3000"));
-    let (mut before, mut worst) = (world.lab.packets_to(ip).unwrap(), 0);
-    let mut at = std::time::Instant::now();
+    let mut before = (world.lab.packets_to(ip).unwrap(), Instant::now());
+    let mut rates = Vec::new();
     for _ in 0..5 {
-        std::thread::sleep(std::time::Duration::from_secs(2));
-        let now = world.lab.packets_to(ip).unwrap();
-        let rate = (now - before) as f64 / at.elapsed().as_secs_f64();
-        worst = worst.max(rate as u64);
-        (before, at) = (now, std::time::Instant::now());
+        std::thread::sleep(Duration::from_secs(2));
+        let now = (world.lab.packets_to(ip).unwrap(), Instant::now());
+        rates.push(((now.0 - before.0) as f64 / (now.1 - before.1).as_secs_f64()) as u64);
+        before = now;
     }
-    // Each refused probe is one packet: the refusal needs no answer. Ten per cent for where the window of measurement falls.
-    assert!((100..=220).contains(&worst), "at most 200 probes a second were allowed, {worst} were seen");
+    // A refused probe is one packet: the refusal needs no answer. Ten per cent for where the windows of measurement fall.
+    assert!(rates.iter().all(|r| *r <= 220), "at most 200 probes a second were allowed, {rates:?} were seen");
+    assert!(rates.iter().any(|r| *r >= 100), "it did probe: {rates:?}");
     world.api.post(&format!("/tasks/{task}/cancel"), &serde_json::Value::Null).unwrap();
 }
