@@ -30,7 +30,7 @@ fn main() -> ExitCode {
             Command::Token(command) => admin::token(command).await,
             Command::User(command) => admin::user(command).await,
             Command::Openapi => {
-                println!("{}", server::openapi_json());
+                print!("{}", server::openapi_json());
                 Ok(())
             }
         }
