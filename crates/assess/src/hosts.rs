@@ -72,3 +72,8 @@ pub fn pseudo_open(host: &mut Host, open_ports: u32, observed_at: Ts) -> bool {
     host.last_observed_at = host.last_observed_at.max(observed_at);
     new
 }
+
+/// Notes that a sweep which would have noticed found the host answering as hosts do. Returns whether that is new.
+pub fn not_pseudo_open(host: &mut Host) -> bool {
+    host.pseudo_open_ports.take().is_some()
+}

@@ -17,7 +17,7 @@ use model::job::Job;
 use model::observation::{Liveness, SeenFrom};
 use model::port_state::{Host, Phase};
 use model::settings::Settings;
-use model::{AlertId, Duration, Endpoint, ExposureId, HostObservation, State, Ts, Vantage};
+use model::{AlertId, Duration, Endpoint, ExposureId, HostObservation, JobId, State, Ts, Vantage};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -43,6 +43,8 @@ pub struct Ingest {
 /// What one report leaves for the next.
 struct Turn {
     follow_ups: FollowUps,
+    /// Hosts that answer on every port, by the lease of the job that said so, until that ends.
+    pseudo: HashMap<(JobId, i64), BTreeSet<IpAddr>>,
     known: Option<(Instant, Arc<Authority>, Arc<Settings>)>,
 }
 
@@ -55,6 +57,8 @@ struct Hosts {
     new: Vec<IpAddr>,
     /// Those that turned out to answer on every port.
     pseudo_now: Vec<IpAddr>,
+    /// Those that turned out not to any more.
+    plain_now: Vec<IpAddr>,
     /// Which of the report's hosts answer on every port.
     pseudo: BTreeSet<IpAddr>,
     changed: bool,
@@ -67,7 +71,7 @@ fn mint() -> Uuid {
 impl Ingest {
     /// Over this context.
     pub fn new(context: Arc<Context>) -> Self {
-        Ingest { context, turn: Mutex::new(Turn { follow_ups: FollowUps::default(), known: None }) }
+        Ingest { context, turn: Mutex::new(Turn { follow_ups: FollowUps::default(), pseudo: HashMap::new(), known: None }) }
     }
 
     /// Takes one report in. `allowed` is what the job was allowed to probe, where this process handed it out.
@@ -116,7 +120,8 @@ impl Ingest {
             now,
         };
         let mut batch = empty_batch(report, now);
-        let hosts = self.fold_hosts(&judge, &seen, &mut batch).await?;
+        let plain = ordinary(turn, report, &seen);
+        let hosts = self.fold_hosts(&judge, &seen, &plain, &mut batch).await?;
         let dossiers = self.fold_endpoints(&judge, &seen, &hosts, &mut batch).await?;
         self.pseudo_alerts(&judge, &hosts, &dossiers, &mut batch).await?;
         turn.follow_ups.plan(&self.context, job, &dossiers, &hosts.new, now, &mut batch).await?;
@@ -158,7 +163,14 @@ impl Ingest {
     }
 
     /// Folds what was said of hosts, and what endpoints prove about theirs.
-    async fn fold_hosts(&self, judge: &Judge<'_>, seen: &Admitted, batch: &mut IngestBatch) -> Result<Hosts, StoreError> {
+    /// `plain` are hosts that would have been noticed if they answered on every port.
+    async fn fold_hosts(
+        &self,
+        judge: &Judge<'_>,
+        seen: &Admitted,
+        plain: &[IpAddr],
+        batch: &mut IngestBatch,
+    ) -> Result<Hosts, StoreError> {
         let mut said: BTreeMap<IpAddr, Vec<HostObservation>> = BTreeMap::new();
         for host in &seen.hosts {
             said.entry(host.ip).or_default().push(host.clone());
@@ -176,6 +188,7 @@ impl Ingest {
         let mut ips: BTreeSet<IpAddr> = said.keys().copied().collect();
         ips.extend(seen.pseudo_open.iter().map(|p| p.ip));
         ips.extend(seen.observations.iter().map(|o| o.endpoint.ip));
+        ips.extend(plain);
         let asked: Vec<IpAddr> = ips.into_iter().collect();
         let mut known = self.context.store.hosts_by(&asked, judge.vantage).await?;
         // Only a host that would go offline needs to be asked about its doors.
@@ -219,6 +232,16 @@ impl Ingest {
             }
             write.insert(pseudo.ip);
         }
+        for ip in plain {
+            if let Some(host) = known.get_mut(ip)
+                && hosts::not_pseudo_open(host)
+            {
+                tracing::info!(host = %ip, "the host does not answer on every port any more");
+                out.plain_now.push(*ip);
+                write.insert(*ip);
+                out.changed = true;
+            }
+        }
         out.pseudo = known.values().filter(|h| h.pseudo_open_ports.is_some()).map(|h| h.ip).collect();
         out.write = write.iter().filter_map(|ip| known.remove(ip)).collect();
         Ok(out)
@@ -236,9 +259,9 @@ impl Ingest {
         let mut endpoints: BTreeSet<Endpoint> = seen.observations.iter().map(|o| o.endpoint).collect();
         endpoints.extend(seen.identifications.iter().map(|i| i.endpoint));
         endpoints.extend(seen.panels.iter().map(|p| p.endpoint));
-        if !hosts.pseudo_now.is_empty() {
+        if !hosts.pseudo_now.is_empty() || !hosts.plain_now.is_empty() {
             // What was believed about the host's other doors has to be looked at again.
-            let ranges: Vec<IpRange> = hosts.pseudo_now.iter().copied().map(IpRange::single).collect();
+            let ranges: Vec<IpRange> = hosts.pseudo_now.iter().chain(&hosts.plain_now).copied().map(IpRange::single).collect();
             let open = store.open_endpoints_in(&ranges).await?;
             endpoints.extend(open.into_iter().filter(|s| s.vantage == *judge.vantage).map(|s| s.endpoint));
         }
@@ -371,6 +394,29 @@ impl Ingest {
             self.context.schedule_now.notify_one();
         }
     }
+}
+
+/// Ports of a sweep that would have noticed a host that answers on every port: twice the number of open ones at which `scan`
+/// has a closer look.
+const NOTICES: usize = 40;
+/// Addresses of a sweep that are gone through at its end. A sweep of that many ports has fewer.
+const SWEPT: u128 = 8_192;
+
+/// The hosts that a sweep which ends with this report has found to answer as hosts do.
+fn ordinary(turn: &mut Turn, report: &Report, seen: &Admitted) -> Vec<IpAddr> {
+    let lease = (report.job, report.fencing);
+    let said = turn.pseudo.entry(lease).or_default();
+    said.extend(seen.pseudo_open.iter().map(|p| p.ip));
+    let covered = seen
+        .coverage
+        .as_ref()
+        .filter(|c| c.ports.len() >= NOTICES && c.targets.iter().map(IpRange::len).fold(0, u128::saturating_add) <= SWEPT);
+    let plain =
+        covered.map_or_else(Vec::new, |c| c.targets.iter().flat_map(IpRange::iter).filter(|ip| !said.contains(ip)).collect());
+    if report.end.is_some() || said.is_empty() {
+        turn.pseudo.remove(&lease);
+    }
+    plain
 }
 
 /// A host of which nothing is known but that it accepts on every port.

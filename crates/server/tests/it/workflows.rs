@@ -447,18 +447,12 @@ async fn a_job_waits_for_the_end_of_a_blackout() {
     assert_eq!(world.lease("node", 1).await.remove(0).id, offer.id);
 }
 
-#[tokio::test]
-async fn a_host_that_answers_everywhere_makes_one_alert() {
-    let mut world = World::new().await;
-    world.asset("10.0.0.0/30").await;
-    for port in [22, 23, 80, 443, 3306, 6379] {
-        world.open(&format!("10.0.0.1:{port}/tcp"), "");
-    }
-    world.run(TaskKind::Liveness).await;
+/// Works through everything while the host at 10.0.0.1 answers on every port, as `scan` tells it.
+async fn work_past_a_firewall(world: &World) {
     loop {
         let offers = world.lease("node", 50).await;
         if offers.is_empty() {
-            break;
+            return;
         }
         for offer in offers {
             advance(Duration::millis(5));
@@ -474,11 +468,33 @@ async fn a_host_that_answers_everywhere_makes_one_alert() {
             assert_eq!(world.send(report).await, ReportReply::Accepted);
         }
     }
+}
+
+#[tokio::test]
+async fn a_host_that_answers_everywhere_makes_one_alert_until_it_stops() {
+    let mut world = World::new().await;
+    world.asset("10.0.0.0/30").await;
+    for port in [22, 23, 80, 443, 3306, 6379] {
+        world.open(&format!("10.0.0.1:{port}/tcp"), "");
+    }
+    world.run(TaskKind::Liveness).await;
+    work_past_a_firewall(&world).await;
+    world.run(TaskKind::HighRiskOnline).await;
+    work_past_a_firewall(&world).await;
     let exposures = world.exposures().await;
     assert_eq!(exposures.len(), 6);
     assert!(exposures.iter().all(|e| e.risk.severity == exposure::Severity::Low), "{exposures:?}");
-    let alerts = world.store().alerts(&AlertFilter::default(), Paging::first(10)).await.unwrap().items;
-    assert_eq!(alerts.iter().map(|a| a.kind).collect::<Vec<_>>(), [AlertKind::PseudoOpen]);
+    let kinds = async || {
+        let alerts = world.store().alerts(&AlertFilter::default(), Paging::first(20)).await.unwrap().items;
+        alerts.iter().map(|a| a.kind).collect::<Vec<_>>()
+    };
+    assert_eq!(kinds().await, [AlertKind::PseudoOpen]);
+    // The next sweep finds it answering as hosts do: what is open there counts again.
+    world.run(TaskKind::HighRiskOnline).await;
+    world.work().await;
+    let high = world.exposures().await.into_iter().filter(|e| e.risk.kind == RiskKind::HighRiskPort).count();
+    assert_eq!(high, 4, "22, 23, 3306 and 6379 are listed");
+    assert_eq!(kinds().await.len(), 5);
 }
 
 #[tokio::test]
