@@ -17,6 +17,7 @@ use model::job::Job;
 use model::observation::{Liveness, SeenFrom};
 use model::port_state::{Host, Phase};
 use model::settings::Settings;
+use model::task::TaskKind;
 use model::{AlertId, Duration, Endpoint, ExposureId, HostObservation, JobId, State, Ts, Vantage};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -135,7 +136,7 @@ impl Ingest {
         match outcome {
             IngestOutcome::Recorded => {
                 turn.follow_ups.queued(now);
-                self.publish(&batch, hosts.changed);
+                self.publish(&batch, job.kind, hosts.changed);
                 Ok(ReportReply::Accepted)
             }
             IngestOutcome::Duplicate => {
@@ -365,7 +366,7 @@ impl Ingest {
     }
 
     /// Counts what was recorded and tells whoever looks.
-    fn publish(&self, batch: &IngestBatch, hosts_changed: bool) {
+    fn publish(&self, batch: &IngestBatch, kind: TaskKind, hosts_changed: bool) {
         let live = &self.context.live;
         metrics::counter!("portreeve_reports_recorded_total").increment(1);
         metrics::counter!("portreeve_events_recorded_total").increment(batch.events.len() as u64);
@@ -389,8 +390,8 @@ impl Ingest {
             live.changed(Topic::Alerts);
             self.context.alert_now.notify_one();
         }
-        if hosts_changed {
-            // Tasks may be waiting for their first live host.
+        if hosts_changed || (batch.end.is_some() && kind == TaskKind::Liveness) {
+            // Tasks may be waiting for their first live host, or for the end of the pass.
             self.context.schedule_now.notify_one();
         }
     }

@@ -10,12 +10,12 @@ use crate::ingest_follow_up::job;
 use crate::live::Topic;
 use model::audit::AuditEntry;
 use model::port_state::PortState;
-use model::task::{Cause, Run, RunState, Task, TaskKind, TaskState};
+use model::task::{Cause, Label, Run, RunState, Task, TaskKind, TaskState};
 use model::{AssetId, Duration, IpRange, Liveness, RunId, TaskId, Ts};
 use plan::expand::{JobPlan, LIVENESS_ADDRESSES, targets_of};
 use plan::follow_up::FIRST_LOOK_PRIORITY;
 use plan::{Expansion, Snapshot, due, expand, next_due};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use store::StoreError;
@@ -30,6 +30,8 @@ const BACKOFF: (Duration, Duration) = (Duration::secs(5), Duration::minutes(5));
 const DATABASE_BACKOFF: (Duration, Duration) = (Duration::secs(1), Duration::secs(10));
 /// How often old jobs, coverage and sessions are removed.
 const PRUNE: Duration = Duration::hours(1);
+/// How long a task's first firing waits for a liveness pass to end.
+const PASS: Duration = Duration::minutes(5);
 /// By how much a run that a person asked for goes before the scheduled runs of its kind.
 const MANUAL_LEAD: u8 = 10;
 
@@ -191,6 +193,14 @@ async fn fire(context: &Context, world: &World, id: TaskId, cause: Cause, audit:
     Ok(Run { jobs_total: jobs.len() as u32, ..run })
 }
 
+/// Whether the task's first firing is better put off until the liveness pass that is going on has ended: fired in the middle
+/// of it, it would cover the hosts found so far and be done until its next time. Not for longer than [`PASS`], though; a
+/// pass over a large network takes hours.
+fn wants_whole_pass(task: &Task, now: Ts) -> bool {
+    let first = task.last_fired_at.is_none() && task.kind.consumes() != Label::IpAssets;
+    first && task.next_due_at.is_some_and(|at| now.since(at) < PASS)
+}
+
 struct Scheduler {
     context: Arc<Context>,
     held: HashMap<TaskId, Held>,
@@ -252,6 +262,20 @@ impl Scheduler {
         let due: Vec<&Task> = tasks.iter().filter(|t| due(t, now).is_some()).collect();
         self.held.retain(|id, _| due.iter().any(|t| t.id == *id));
         let ready: Vec<&Task> = due.into_iter().filter(|t| self.held.get(&t.id).is_none_or(|h| h.until <= now)).collect();
+        if ready.is_empty() {
+            return Ok(());
+        }
+        // Asked before the world is read: a run may go on for hours while its task is overdue.
+        let running: HashSet<TaskId> = self.context.store.running_runs().await?.into_iter().map(|r| r.task).collect();
+        let (waiting, ready): (Vec<&Task>, Vec<&Task>) = ready.into_iter().partition(|t| running.contains(&t.id));
+        for task in waiting {
+            self.hold(task, &FireError::Running, now);
+        }
+        let looking = tasks.iter().any(|t| t.kind == TaskKind::Liveness && running.contains(&t.id));
+        let (waiting, ready): (Vec<&Task>, Vec<&Task>) = ready.into_iter().partition(|t| looking && wants_whole_pass(t, now));
+        for task in waiting {
+            self.hold(task, &FireError::Waits("waits for the liveness pass that is going on".to_owned()), now);
+        }
         if ready.is_empty() {
             return Ok(());
         }

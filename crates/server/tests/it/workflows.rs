@@ -547,3 +547,31 @@ async fn the_rate_of_a_task_is_shared_by_its_jobs() {
     let total: u32 = offers.iter().map(|o| o.rate_pps.unwrap()).sum();
     assert!(offers.len() > 1 && total <= 100, "{total}");
 }
+
+#[tokio::test]
+async fn the_first_firing_waits_for_the_end_of_a_liveness_pass_but_not_for_ever() {
+    let mut world = World::new().await;
+    // Four jobs of liveness, of which one is done and found a host.
+    world.asset("10.0.0.0/18").await;
+    world.up.insert("10.0.0.1".parse().unwrap());
+    let pass = world.run(TaskKind::Liveness).await;
+    assert!(pass.jobs_total > 1);
+    let offer = world.lease("node", 1).await.remove(0);
+    world.send(world.report("node", &offer)).await;
+    let due = async |kind| {
+        let mut task = world.task(kind).await;
+        task.next_due_at = Some(world.context.now());
+        world.store().update_task(&task, None).await.unwrap();
+        task.id
+    };
+    let id = due(TaskKind::HighRiskOnline).await;
+    world.background();
+    let fired = async || world.store().task(id).await.unwrap().unwrap().last_fired_at;
+    eventually("the reason is shown", async || world.context.task_note(id).is_some_and(|n| n.contains("going on"))).await;
+    assert_eq!(fired().await, None);
+    advance(Duration::minutes(6));
+    world.context.schedule_now.notify_one();
+    eventually("it fires for what is known", async || fired().await.is_some()).await;
+    assert_eq!(world.run_state(&pass).await.state, RunState::Running);
+    world.stop_background().await;
+}
