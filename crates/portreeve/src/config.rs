@@ -98,7 +98,8 @@ impl Config {
             }
             layers = layers.merge(Toml::file_exact(file));
         }
-        let config: Config = layers.merge(Env::prefixed(ENV_PREFIX)).merge(Serialized::defaults(flags)).extract().map_err(explain)?;
+        let config: Config =
+            layers.merge(Env::prefixed(ENV_PREFIX)).merge(Serialized::defaults(flags)).extract().map_err(explain)?;
         config.check()?;
         Ok(config)
     }
@@ -108,15 +109,21 @@ impl Config {
         if self.slots == 0 || self.slots > 256 {
             anyhow::bail!("setting `slots`: {} is not between 1 and 256", self.slots);
         }
-        let name_ok = |s: &str| !s.is_empty() && s.len() <= 64 && s.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
+        let name_ok =
+            |s: &str| !s.is_empty() && s.len() <= 64 && s.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
         if !name_ok(&self.vantage) {
-            anyhow::bail!("setting `vantage`: `{}` is not a name\nhint: at most 64 letters, digits, `-`, `_` and `.`", self.vantage);
+            anyhow::bail!(
+                "setting `vantage`: `{}` is not a name\nhint: at most 64 letters, digits, `-`, `_` and `.`",
+                self.vantage
+            );
         }
         if let Some(db) = &self.db
             && !db.starts_with("postgres://")
             && !db.starts_with("postgresql://")
         {
-            anyhow::bail!("setting `db` is not a PostgreSQL URL\nhint: postgres://user:password@host/database; leave it out to use the embedded SQLite in `data`");
+            anyhow::bail!(
+                "setting `db` is not a PostgreSQL URL\nhint: postgres://user:password@host/database; leave it out to use the embedded SQLite in `data`"
+            );
         }
         self.watched().map(drop)
     }
@@ -162,7 +169,9 @@ fn explain(error: figment::Error) -> anyhow::Error {
         let path = if e.path.is_empty() { String::new() } else { format!("setting `{}`: ", e.path.join(".")) };
         lines.push(format!("{path}{}{}", e.kind, from.unwrap_or_default()));
     }
-    lines.push("hint: `portreeve serve --help` lists the settings; the file and PORTREEVE_… use the same names with `_` for `-`".into());
+    lines.push(
+        "hint: `portreeve serve --help` lists the settings; the file and PORTREEVE_… use the same names with `_` for `-`".into(),
+    );
     anyhow::anyhow!(lines.join("\n"))
 }
 
@@ -173,7 +182,8 @@ mod tests {
 
     fn load(argv: &[&str], file: Option<&str>) -> Result<Config, String> {
         let mut argv: Vec<String> = ["portreeve", "serve"].iter().chain(argv).map(|s| s.to_string()).collect();
-        let path = std::env::temp_dir().join(format!("portreeve-config-{}-{:?}.toml", std::process::id(), std::thread::current().id()));
+        let path =
+            std::env::temp_dir().join(format!("portreeve-config-{}-{:?}.toml", std::process::id(), std::thread::current().id()));
         if let Some(text) = file {
             std::fs::write(&path, text).unwrap();
             argv.extend(["--config".into(), path.display().to_string()]);

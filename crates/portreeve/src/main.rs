@@ -10,6 +10,7 @@ mod serve;
 
 use clap::Parser;
 use cli::{Cli, Command, LogFormat};
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -68,11 +69,12 @@ fn fail(error: &anyhow::Error) -> ExitCode {
 
 /// Sends log lines to standard error. `PORTREEVE_LOG` narrows or widens them, in tracing-subscriber's filter syntax.
 fn log_to_stderr(format: LogFormat, default_level: &str) {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("PORTREEVE_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(format!("{default_level},sqlx=warn,hyper=warn,sea_orm_migration=warn")));
+    let filter = tracing_subscriber::EnvFilter::try_from_env("PORTREEVE_LOG").unwrap_or_else(|_| {
+        tracing_subscriber::EnvFilter::new(format!("{default_level},sqlx=warn,hyper=warn,sea_orm_migration=warn"))
+    });
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match format {
-        LogFormat::Text => builder.with_target(false).init(),
+        LogFormat::Text => builder.with_target(false).with_ansi(std::io::stderr().is_terminal()).init(),
         LogFormat::Json => builder.json().init(),
     }
 }

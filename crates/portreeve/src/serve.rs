@@ -63,10 +63,11 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
     // The node has a token of its own, so that it ends first and its last reports still find the server.
     let node_cancel = CancellationToken::new();
     let transport = InProcess::new(server::Dispatcher::new(ctx.clone()));
+    let mut http = tokio::spawn(server::serve_http(ctx.clone(), listener, cancel.child_token()));
+    // Before the parts that log, so that the lines stay together.
+    announce(&console_url, first_sign_in);
     let mut node = tokio::spawn(Node::run(Arc::new(transport), node_config, node_cancel.clone()));
     let mut background = tokio::spawn(server::run_background(ctx.clone(), cancel.child_token()));
-    let mut http = tokio::spawn(server::serve_http(ctx.clone(), listener, cancel.child_token()));
-    announce(&console_url, first_sign_in);
 
     // A part that ends by itself takes the process with it: half a system must not look like a whole one.
     let ended = tokio::select! {
@@ -102,7 +103,9 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
 async fn bind(address: std::net::SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.map_err(|e| {
         let hint = match e.kind() {
-            ErrorKind::AddrInUse => "another program listens there, maybe another portreeve; stop it or choose a port with --listen",
+            ErrorKind::AddrInUse => {
+                "another program listens there, maybe another portreeve; stop it or choose a port with --listen"
+            }
             ErrorKind::PermissionDenied => "ports below 1024 need root or CAP_NET_BIND_SERVICE; choose another with --listen",
             ErrorKind::AddrNotAvailable => "no interface of this machine has that address; choose another with --listen",
             _ => "choose another address with --listen",
@@ -176,13 +179,12 @@ fn write_secret(file: &Path, secret: &str) -> std::io::Result<()> {
 }
 
 fn announce(console_url: &str, sign_in: SignIn) {
-    anstream::println!("portreeve {} is ready", env!("CARGO_PKG_VERSION"));
-    anstream::println!("  console  {console_url}");
-    match sign_in {
-        SignIn::New { name, password } => anstream::println!("  sign in  {name} / {password}"),
-        SignIn::File(file) => anstream::println!("  sign in  admin, first password in {} (if it was not changed)", file.display()),
-        SignIn::Known => {}
-    }
+    let sign_in = match sign_in {
+        SignIn::New { name, password } => format!("\n  sign in  {name} / {password}"),
+        SignIn::File(file) => format!("\n  sign in  admin, first password in {} (if it was not changed)", file.display()),
+        SignIn::Known => String::new(),
+    };
+    anstream::println!("portreeve {} is ready\n  console  {console_url}{sign_in}", env!("CARGO_PKG_VERSION"));
 }
 
 fn cancel_on_signal(cancel: CancellationToken) -> anyhow::Result<impl Future<Output = ()>> {

@@ -38,8 +38,8 @@ pub async fn run(args: ScanArgs) -> anyhow::Result<()> {
     // The file is opened before the first probe: a wrong path must not cost a scan.
     let out: Box<dyn Write> = match &args.output {
         Some(path) => {
-            let file = std::fs::File::create(path)
-                .with_context(|| format!("output file `{}` cannot be written", path.display()))?;
+            let file =
+                std::fs::File::create(path).with_context(|| format!("output file `{}` cannot be written", path.display()))?;
             Box::new(io::BufWriter::new(file))
         }
         None => Box::new(io::stdout()),
@@ -52,7 +52,8 @@ pub async fn run(args: ScanArgs) -> anyhow::Result<()> {
         anstream::eprintln!("{}", choice.note);
     }
 
-    let pace = Arc::new(Pacer::new(Pace { node_pps: args.rate, per_network_pps: args.rate, per_target_pps: args.rate }, Vec::new()));
+    let pace =
+        Arc::new(Pacer::new(Pace { node_pps: args.rate, per_network_pps: args.rate, per_target_pps: args.rate }, Vec::new()));
     let sweep = Sweep {
         targets: targets.ranges.clone(),
         ports: args.port_set(),
@@ -75,7 +76,14 @@ pub async fn run(args: ScanArgs) -> anyhow::Result<()> {
     let bar = progress::Progress::start(progress.clone(), args.quiet);
     let (found_tx, found_rx) = mpsc::channel(4_096);
     let sweeping = tokio::spawn(::scan::sweep(sweep, found_tx, progress, cancel.clone()));
-    let mut collector = Collector { sink: sink.as_mut(), bar: &bar, on_terminal, streams: args.format != Format::Table, pseudo_open: HashMap::new(), printed: 0 };
+    let mut collector = Collector {
+        sink: sink.as_mut(),
+        bar: &bar,
+        on_terminal,
+        streams: args.format != Format::Table,
+        pseudo_open: HashMap::new(),
+        printed: 0,
+    };
     let identifier = args.identify.then(|| Identifier { scope: targets.scope.clone(), pace, cancel: cancel.clone() });
     let collected = collector.collect(found_rx, identifier).await;
     let (printed, pseudo_open) = (collector.printed, std::mem::take(&mut collector.pseudo_open));
@@ -128,7 +136,9 @@ impl Collector<'_> {
                 Found::PseudoOpen { ip, open_ports, .. } => {
                     self.pseudo_open.insert(ip, open_ports);
                 }
-                Found::Endpoint(observation) if observation.state == State::Open && identifier.is_some() => to_identify.push(observation),
+                Found::Endpoint(observation) if observation.state == State::Open && identifier.is_some() => {
+                    to_identify.push(observation)
+                }
                 Found::Endpoint(observation) => self.print(Record::new(&observation, None, self.is_pseudo(&observation)))?,
             }
         }
@@ -150,7 +160,16 @@ impl Collector<'_> {
         let (tx, mut rx) = mpsc::channel::<Identified>(256);
         let identifying = tokio::spawn(async move {
             let permit = Paced(identifier.pace);
-            services::identify_all(admitted, &Budget::default(), &permit, IDENTIFY_AT_ONCE, IDENTIFY_PER_HOST, tx, &identifier.cancel).await;
+            services::identify_all(
+                admitted,
+                &Budget::default(),
+                &permit,
+                IDENTIFY_AT_ONCE,
+                IDENTIFY_PER_HOST,
+                tx,
+                &identifier.cancel,
+            )
+            .await;
         });
         let mut result = Ok(());
         while let Some(identified) = rx.recv().await {
@@ -220,10 +239,16 @@ fn say_summary(args: &ScanArgs, summary: &Summary, printed: usize, pseudo_open: 
         );
     }
     if summary.drops > 0 {
-        anstream::eprintln!("{} received frames were dropped by the kernel: answers may have been missed\nhint: scan again with a lower --rate", summary.drops);
+        anstream::eprintln!(
+            "{} received frames were dropped by the kernel: answers may have been missed\nhint: scan again with a lower --rate",
+            summary.drops
+        );
     }
     if summary.not_probed > 0 {
-        anstream::eprintln!("{} endpoints could not be asked from here and are left out\nhint: scan them again with a lower --rate", summary.not_probed);
+        anstream::eprintln!(
+            "{} endpoints could not be asked from here and are left out\nhint: scan them again with a lower --rate",
+            summary.not_probed
+        );
     }
     let total = targets.ranges.iter().map(model::IpRange::len).fold(0, u128::saturating_add);
     let what = if args.all_states { "endpoints" } else { "open" };

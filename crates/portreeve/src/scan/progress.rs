@@ -16,7 +16,8 @@ impl Progress {
     /// Starts drawing, unless standard error is no terminal or the run is quiet.
     pub fn start(progress: Arc<::scan::Progress>, quiet: bool) -> Self {
         let shown = !quiet && std::io::stderr().is_terminal();
-        let bar = ProgressBar::with_draw_target(None, if shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() });
+        let bar =
+            ProgressBar::with_draw_target(None, if shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() });
         bar.set_style(
             ProgressStyle::with_template("{bar:24} {percent:>3}%  {msg}").expect("constant template").progress_chars("━╸ "),
         );
@@ -30,8 +31,15 @@ impl Progress {
                     bar.set_position(sent.min(total));
                     let elapsed = started.elapsed().as_secs_f64().max(0.1);
                     let rate = sent as f64 / elapsed;
-                    let left = if rate > 0.0 && sent < total { format!("{} left", human((total - sent) as f64 / rate)) } else { String::new() };
-                    bar.set_message(format!("{sent}/{total} probes  {rate:.0}/s  {} open  {left}", progress.open_found.load(Relaxed)));
+                    let left = if rate > 0.0 && sent < total {
+                        format!("{} left", human((total - sent) as f64 / rate))
+                    } else {
+                        String::new()
+                    };
+                    bar.set_message(format!(
+                        "{sent}/{total} probes  {rate:.0}/s  {} open  {left}",
+                        progress.open_found.load(Relaxed)
+                    ));
                     tokio::time::sleep(Duration::from_millis(200)).await;
                 }
             }

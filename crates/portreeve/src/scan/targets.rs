@@ -81,17 +81,18 @@ async fn ranges_of(words: &[String], names: &mut Vec<(std::net::IpAddr, String)>
             Ok(range) => ranges.push(range.require_unicast(&word).map_err(|e| refused(e.to_string()))?),
             Err(e) if !looks_like_hostname(&word) => bail!(refused(e.to_string())),
             Err(_) => {
-                let resolver = match &resolver {
-                    Some(r) => r,
-                    None => resolver.insert(
-                        TokioResolver::builder_tokio()
-                            .and_then(|b| b.build())
-                            .context("the system's resolver configuration cannot be read\nhint: give addresses instead of names")?,
-                    ),
-                };
+                let resolver =
+                    match &resolver {
+                        Some(r) => r,
+                        None => resolver.insert(TokioResolver::builder_tokio().and_then(|b| b.build()).context(
+                            "the system's resolver configuration cannot be read\nhint: give addresses instead of names",
+                        )?),
+                    };
                 let found: Vec<_> = match resolver.lookup_ip(word.as_str()).await {
                     Ok(found) => found.iter().collect(),
-                    Err(_) => bail!(refused(format!("`{word}` is not an address, CIDR or range, and does not resolve as a hostname"))),
+                    Err(_) => {
+                        bail!(refused(format!("`{word}` is not an address, CIDR or range, and does not resolve as a hostname")))
+                    }
                 };
                 for ip in found {
                     ranges.push(IpRange::single(ip).require_unicast(&word).map_err(|e| refused(e.to_string()))?);
@@ -111,8 +112,9 @@ fn expand_files(words: &[String]) -> anyhow::Result<Vec<(String, String)>> {
             expanded.push((word.clone(), String::new()));
             continue;
         };
-        let text = std::fs::read_to_string(Path::new(file))
-            .map_err(|e| UsageError(format!("target file `{file}` cannot be read: {e}\nhint: @FILE names a text file with one target a line")))?;
+        let text = std::fs::read_to_string(Path::new(file)).map_err(|e| {
+            UsageError(format!("target file `{file}` cannot be read: {e}\nhint: @FILE names a text file with one target a line"))
+        })?;
         for (n, line) in text.lines().enumerate() {
             let line = line.split('#').next().unwrap_or_default();
             for word in line.split([' ', '\t', ',']).filter(|w| !w.is_empty()) {
@@ -127,7 +129,11 @@ fn expand_files(words: &[String]) -> anyhow::Result<Vec<(String, String)>> {
 fn looks_like_hostname(word: &str) -> bool {
     let name = word.strip_suffix('.').unwrap_or(word);
     let label_ok = |l: &str| {
-        !l.is_empty() && l.len() <= 63 && !l.starts_with('-') && !l.ends_with('-') && l.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+        !l.is_empty()
+            && l.len() <= 63
+            && !l.starts_with('-')
+            && !l.ends_with('-')
+            && l.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
     };
     name.len() <= 253
         && name.split('.').all(label_ok)

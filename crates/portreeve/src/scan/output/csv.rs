@@ -67,7 +67,8 @@ mod tests {
 
     #[test]
     fn cells_from_targets_cannot_be_formulas() {
-        let text = printed(Format::Csv, vec![record("192.0.2.1", 8080, Some(service("http", Some("=cmd|' /C calc'!A0"), Some("1,2"))))]);
+        let text =
+            printed(Format::Csv, vec![record("192.0.2.1", 8080, Some(service("http", Some("=cmd|' /C calc'!A0"), Some("1,2"))))]);
         let mut lines = text.lines();
         assert_eq!(lines.next(), Some("ip,port,proto,state,reason,service,product,version,tls,risk_kind,risk,ts"));
         assert_eq!(

@@ -32,7 +32,10 @@ mod tests {
 
     #[test]
     fn every_line_has_the_documented_fields() {
-        let text = printed(Format::Jsonl, vec![record("192.0.2.1", 8080, Some(service("http", Some("nginx"), None))), record("2001:db8::1", 22, None)]);
+        let text = printed(
+            Format::Jsonl,
+            vec![record("192.0.2.1", 8080, Some(service("http", Some("nginx"), None))), record("2001:db8::1", 22, None)],
+        );
         let lines: Vec<Value> = text.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
         assert_eq!(
             lines[0],

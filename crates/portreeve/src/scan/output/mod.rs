@@ -145,8 +145,12 @@ mod tests {
     use model::Endpoint;
 
     pub(super) fn record(ip: &str, port: u16, service: Option<Service>) -> Record {
-        let observation =
-            Observation { endpoint: Endpoint::tcp(ip.parse().unwrap(), port), state: State::Open, reason: Reason::SynAck, observed_at: Ts(0) };
+        let observation = Observation {
+            endpoint: Endpoint::tcp(ip.parse().unwrap(), port),
+            state: State::Open,
+            reason: Reason::SynAck,
+            observed_at: Ts(0),
+        };
         Record::new(&observation, service.as_ref(), false)
     }
 

@@ -72,7 +72,10 @@ impl Sink for NmapXml {
                 "host",
                 &[("starttime", secs(from.unwrap_or_default())), ("endtime", secs(until.unwrap_or_default()))],
             )))?;
-            xml.write_event(Event::Empty(element("status", &[("state", "up".into()), ("reason", "unknown-response".into()), ("reason_ttl", "0".into())])))?;
+            xml.write_event(Event::Empty(element(
+                "status",
+                &[("state", "up".into()), ("reason", "unknown-response".into()), ("reason_ttl", "0".into())],
+            )))?;
             let family = if ip.is_ipv4() { "ipv4" } else { "ipv6" };
             xml.write_event(Event::Empty(element("address", &[("addr", ip.to_string()), ("addrtype", family.into())])))?;
             xml.write_event(Event::Start(element("hostnames", &[])))?;
@@ -82,13 +85,17 @@ impl Sink for NmapXml {
             xml.write_event(close("hostnames"))?;
             xml.write_event(Event::Start(element("ports", &[])))?;
             for r in records {
-                xml.write_event(Event::Start(element("port", &[("protocol", r.proto.to_string()), ("portid", r.port.to_string())])))?;
+                xml.write_event(Event::Start(element(
+                    "port",
+                    &[("protocol", r.proto.to_string()), ("portid", r.port.to_string())],
+                )))?;
                 xml.write_event(Event::Empty(element(
                     "state",
                     &[("state", r.state.to_string()), ("reason", nmap_reason(r).into()), ("reason_ttl", "0".into())],
                 )))?;
                 if let Some(service) = &r.service {
-                    let mut attributes = vec![("name", if service.name.is_empty() { "unknown".into() } else { service.name.clone() })];
+                    let mut attributes =
+                        vec![("name", if service.name.is_empty() { "unknown".into() } else { service.name.clone() })];
                     attributes.extend(service.product.clone().map(|p| ("product", p)));
                     attributes.extend(service.version.clone().map(|v| ("version", v)));
                     if service.tls.is_some() {

@@ -38,7 +38,14 @@ impl Sink for Table {
             last = Some(r.ip);
             let risk = r.risk.as_ref().map(|risk| format!("{}: {}", risk.kind, risk.name)).unwrap_or_default();
             let risk = if r.pseudo_open { "answers on every port".to_owned() } else { risk };
-            grid.add_row([address, format!("{}/{}", r.port, r.proto), r.state.to_string(), r.reason.to_string(), r.service_line(), risk]);
+            grid.add_row([
+                address,
+                format!("{}/{}", r.port, r.proto),
+                r.state.to_string(),
+                r.reason.to_string(),
+                r.service_line(),
+                risk,
+            ]);
         }
         for line in grid.lines() {
             // The grid pads every cell; the first one's padding would indent everything by one.
