@@ -12,12 +12,18 @@ pub fn run(root: &Path, args: &[String]) -> anyhow::Result<ExitCode> {
         bail!("build takes no arguments, `{word}` was given");
     }
     let web = root.join("web");
-    if modules_are_stale(&web) {
-        step(&web, "npm", &["ci", "--no-audit", "--no-fund"])?;
-    }
+    install_packages(&web)?;
     step(&web, "npm", &["run", "build"])?;
     step(root, "cargo", &["build", "--release", "-p", "portreeve"])?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Installs the console's packages, unless those that its lock file asks for are there.
+pub fn install_packages(web: &Path) -> anyhow::Result<()> {
+    if modules_are_stale(web) {
+        step(web, "npm", &["ci", "--no-audit", "--no-fund"])?;
+    }
+    Ok(())
 }
 
 /// Whether the packages are missing or older than what the lock file asks for. npm writes the inner lock file last, so
@@ -30,7 +36,8 @@ fn modules_are_stale(web: &Path) -> bool {
     }
 }
 
-fn step(folder: &Path, program: &str, args: &[&str]) -> anyhow::Result<()> {
+/// Shows a command, runs it in the folder, and fails with its name if it fails.
+pub fn step(folder: &Path, program: &str, args: &[&str]) -> anyhow::Result<()> {
     eprintln!("==> {program} {}", args.join(" "));
     let status = Command::new(program)
         .args(args)

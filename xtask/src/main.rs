@@ -3,6 +3,7 @@
 //! One file per verb and one line in `VERBS`. What a build needs from the machine is left to `scripts/ensure`.
 
 mod build;
+mod codegen;
 mod tidy;
 
 use std::path::{Path, PathBuf};
@@ -13,6 +14,7 @@ type Verb = (&'static str, &'static str, fn(&Path, &[String]) -> anyhow::Result<
 
 const VERBS: &[Verb] = &[
     ("build", "the console, then the release binary", build::run),
+    ("codegen", "the OpenAPI document, and the console's client from it", codegen::run),
     ("tidy", "check the walls between crates and the rules of the house", tidy::run),
 ];
 

@@ -75,7 +75,10 @@ impl Dispatcher {
                 }
             }
         }
-        Ok((offers, pace(&settings, &authority.assets)))
+        let fresh = pace(&settings, &authority.assets);
+        // Kept for the polls that follow: an older answer would take the caps away again while these jobs go on (PR-7).
+        *self.pace.lock().await = Some((Instant::now(), fresh.clone()));
+        Ok((offers, fresh))
     }
 
     /// The caps in force, at most [`PACE_AGE`] old: nodes ask twice a second, and their jobs go on under the answer.

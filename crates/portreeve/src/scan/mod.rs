@@ -12,6 +12,7 @@ use crate::cli::{Format, ScanArgs};
 use ::scan::{Found, Pacer, Summary, Sweep};
 use anyhow::Context;
 use async_trait::async_trait;
+use model::service::Identity;
 use model::settings::Pace;
 use model::{Endpoint, InScope, Observation, Scope, State, Ts};
 use output::{Outcome, Record, Sink};
@@ -29,8 +30,9 @@ use tokio_util::sync::CancellationToken;
 /// well below the usual limit of 1,024 open files.
 const IDENTIFY_AT_ONCE: usize = 64;
 
-/// Connections to one host at once while identifying: a small server's backlog is 5 to 128.
-const IDENTIFY_PER_HOST: usize = 4;
+/// Connections to one host at once while identifying. Most wait in silence; sixteen stay below the 128 half-open and idle
+/// connections that small firewalls allow a source, and get a host with seventy silent ports done in half a minute.
+const IDENTIFY_PER_HOST: usize = 16;
 
 /// Runs the command.
 pub async fn run(args: ScanArgs) -> anyhow::Result<()> {
@@ -139,7 +141,9 @@ impl Collector<'_> {
                 Found::Endpoint(observation) if observation.state == State::Open && identifier.is_some() => {
                     to_identify.push(observation)
                 }
-                Found::Endpoint(observation) => self.print(Record::new(&observation, None, self.is_pseudo(&observation)))?,
+                Found::Endpoint(observation) => {
+                    self.print(Record::new(&observation, None, self.is_pseudo(&observation, None)))?
+                }
             }
         }
         match identifier {
@@ -174,7 +178,8 @@ impl Collector<'_> {
         let mut result = Ok(());
         while let Some(identified) = rx.recv().await {
             if let Some(observation) = waiting.remove(&identified.identification.endpoint) {
-                let record = Record::new(&observation, identified.identification.service.as_ref(), self.is_pseudo(&observation));
+                let seen = &identified.identification;
+                let record = Record::new(&observation, seen.service.as_ref(), self.is_pseudo(&observation, Some(seen.identity)));
                 result = self.print(record);
                 if result.is_err() {
                     break;
@@ -188,13 +193,16 @@ impl Collector<'_> {
         let mut rest: Vec<_> = waiting.into_values().collect();
         rest.sort_by_key(|o| o.endpoint);
         for observation in rest {
-            self.print(Record::new(&observation, None, self.is_pseudo(&observation)))?;
+            self.print(Record::new(&observation, None, self.is_pseudo(&observation, None)))?;
         }
         Ok(())
     }
 
-    fn is_pseudo(&self, observation: &Observation) -> bool {
-        observation.state == State::Open && self.pseudo_open.contains_key(&observation.endpoint.ip)
+    /// Whether an open port proves nothing: its host answers on every port, and no service was identified behind this one.
+    fn is_pseudo(&self, observation: &Observation, identity: Option<Identity>) -> bool {
+        observation.state == State::Open
+            && identity != Some(Identity::Identified)
+            && self.pseudo_open.contains_key(&observation.endpoint.ip)
     }
 
     fn print(&mut self, record: Record) -> io::Result<()> {

@@ -38,6 +38,8 @@ struct ListQuery {
     ip: Option<String>,
     /// Only endpoints of hosts that answer on every port, or only of others.
     pseudo_open: Option<bool>,
+    /// Only endpoints with a front page, or only those without.
+    panel: Option<bool>,
     /// `ip`, `port`, `opened_at` or `last_observed_at`, with `-` before it for descending.
     sort: Option<String>,
     /// Items to skip; 0 when absent.
@@ -77,6 +79,7 @@ async fn list(State(api): Use, Query(q): Query<ListQuery>) -> Answer<Json<Page<E
         service: fields.optional_text("service", q.service.as_deref(), 100),
         ip: q.ip.as_deref().and_then(|ip| fields.parse::<IpAddr>("ip", "bad-address", ip)),
         pseudo_open: q.pseudo_open,
+        panel: q.panel,
         sort: order(&mut fields, q.sort.as_deref(), &keys),
         ..PortFilter::default()
     };
