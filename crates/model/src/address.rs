@@ -151,32 +151,33 @@ pub fn from_bytes(bytes: [u8; 16]) -> IpAddr {
     Ipv6Addr::from(bytes).to_canonical()
 }
 
-/// Whether the address is globally reachable unicast, that is, somebody else's unless proven ours: everything outside
-/// the private, shared, loopback, link-local and documentation blocks of the IANA special-purpose registries
-/// (RFC 6890, RFC 6598, RFC 4193).
-pub fn is_public(ip: IpAddr) -> bool {
-    match ip {
-        IpAddr::V4(a) => {
-            let shared = a.octets()[0] == 100 && (a.octets()[1] & 0xc0) == 64;
-            let benchmark = a.octets()[0] == 198 && (a.octets()[1] & 0xfe) == 18;
-            !(a.is_private()
-                || a.is_loopback()
-                || a.is_link_local()
-                || a.is_documentation()
-                || a.is_unspecified()
-                || a.is_multicast()
-                || a.octets()[0] >= 240
-                || shared
-                || benchmark)
-        }
-        IpAddr::V6(a) => {
-            let s = a.segments();
-            match a.to_ipv4_mapped() {
-                Some(v4) => is_public(IpAddr::V4(v4)),
-                None => s[0] & 0xe000 == 0x2000 && !(s[0] == 0x2001 && s[1] == 0x0db8),
-            }
-        }
-    }
+/// More public addresses than this are somebody else's unless a person says that probing them is authorised.
+pub const PUBLIC_WITHOUT_AUTHORISATION: u128 = 256;
+
+/// How many addresses of the ranges are globally reachable unicast, that is, somebody else's unless proven ours: everything
+/// outside the private, shared, loopback, link-local, benchmarking and documentation blocks of the IANA special-purpose
+/// registries (RFC 6890, RFC 6598, RFC 4193). Of IPv6, only 2000::/3 has been given out.
+pub fn public_addresses(ranges: &[IpRange]) -> u128 {
+    const NOT_PUBLIC: &[&str] = &[
+        "0.0.0.0/8",
+        "10.0.0.0/8",
+        "100.64.0.0/10",
+        "127.0.0.0/8",
+        "169.254.0.0/16",
+        "172.16.0.0/12",
+        "192.0.2.0/24",
+        "192.168.0.0/16",
+        "198.18.0.0/15",
+        "198.51.100.0/24",
+        "203.0.113.0/24",
+        "224.0.0.0/3",
+        "::/3",
+        "2001:db8::/32",
+        "4000::/2",
+        "8000::/1",
+    ];
+    let not_public: Vec<IpRange> = NOT_PUBLIC.iter().map(|s| s.parse().expect("constant range")).collect();
+    subtract(ranges, &not_public).iter().map(IpRange::len).fold(0, u128::saturating_add)
 }
 
 impl FromStr for IpRange {
@@ -381,20 +382,25 @@ mod tests {
 
     #[test]
     fn public_means_outside_the_special_purpose_registries() {
-        for (ip, public) in [
-            ("8.8.8.8", true),
-            ("10.1.2.3", false),
-            ("100.64.0.1", false),
-            ("100.128.0.1", true),
-            ("192.0.2.1", false),
-            ("127.0.0.1", false),
-            ("198.18.0.1", false),
-            ("2606:4700::1", true),
-            ("2001:db8::1", false),
-            ("fd00::1", false),
-            ("::1", false),
+        for (words, public) in [
+            ("8.8.8.8", 1),
+            ("10.1.2.3", 0),
+            ("100.64.0.1", 0),
+            ("100.127.255.0-100.128.0.255", 256),
+            ("192.168.0.0-192.169.0.9", 10),
+            ("192.0.2.1", 0),
+            ("127.0.0.1", 0),
+            ("198.18.0.1", 0),
+            ("10.0.0.0/7", 1 << 24),
+            ("2606:4700::/120", 256),
+            ("2001:db8::1", 0),
+            ("fd00::1", 0),
+            ("::1", 0),
+            ("2000::/3", (1 << 125) - (1 << 96)),
+            ("8.8.8.0/25 8.8.8.0/24 10.0.0.0/8", 256),
         ] {
-            assert_eq!(is_public(ip.parse().unwrap()), public, "{ip}");
+            let ranges: Vec<_> = words.split(' ').map(r).collect();
+            assert_eq!(public_addresses(&ranges), public, "{words}");
         }
     }
 }

@@ -4,12 +4,9 @@
 
 use anyhow::{Context, bail};
 use hickory_resolver::TokioResolver;
-use model::address::{is_public, merge, subtract};
+use model::address::{PUBLIC_WITHOUT_AUTHORISATION, merge, public_addresses, subtract};
 use model::{IpRange, Scope};
 use std::path::Path;
-
-/// More public addresses than this need `--authorized`.
-pub const PUBLIC_WITHOUT_AUTHORISATION: u128 = 256;
 
 /// A wrong word on the command line; ends with exit code 2.
 #[derive(Debug, thiserror::Error)]
@@ -43,33 +40,6 @@ pub async fn resolve(words: &[String], exclude: &[String], authorized: bool) -> 
         )));
     }
     Ok(Targets { scope: Scope::new(&ranges, &[]), ranges, names })
-}
-
-/// How many of the addresses are public. Ranges of both kinds are counted whole when either end is public.
-fn public_addresses(ranges: &[IpRange]) -> u128 {
-    let private: Vec<IpRange> = [
-        "10.0.0.0/8",
-        "100.64.0.0/10",
-        "127.0.0.0/8",
-        "169.254.0.0/16",
-        "172.16.0.0/12",
-        "192.0.2.0/24",
-        "192.168.0.0/16",
-        "198.18.0.0/15",
-        "198.51.100.0/24",
-        "203.0.113.0/24",
-        "::1",
-        "fc00::/7",
-        "fe80::/10",
-        "2001:db8::/32",
-    ]
-    .map(|s| s.parse().expect("constant range"))
-    .to_vec();
-    subtract(ranges, &private)
-        .iter()
-        .filter(|r| is_public(r.first()) || is_public(r.last()))
-        .map(IpRange::len)
-        .fold(0, u128::saturating_add)
 }
 
 async fn ranges_of(words: &[String], names: &mut Vec<(std::net::IpAddr, String)>) -> anyhow::Result<Vec<IpRange>> {
