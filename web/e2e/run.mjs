@@ -1,15 +1,18 @@
 // Drives the console in a real browser against a running server, and says what is missing.
 //
 //   node web/e2e/run.mjs BASE_URL USER PASSWORD OUTDIR [--expect ENDPOINT=RISK,…] [--register] [--new-password P]
+//                       [--forms [--smtp HOST:PORT] [--webhook URL]]
 //
 // It signs in (setting a new password when the server asks for one), walks every page, checks that the expected
 // exposures are shown with their risk kind, changes language and theme, and leaves screenshots in OUTDIR. It changes
-// nothing on the server unless --register is given, which registers the first expected exposure from its row. Any
+// nothing on the server unless --register is given, which registers the first expected exposure from its row, or
+// --forms, which fills every form and presses every button (forms.mjs; needs redis-server and an administrator). Any
 // error on the browser's console, a policy violation included, is a failure. The last line says `ok` or names what is
 // missing; exit 1 then.
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { chromium } from 'playwright-core'
+import { forms } from './forms.mjs'
 
 const args = process.argv.slice(2)
 const option = (name) => {
@@ -27,9 +30,11 @@ const expected = (option('--expect') ?? '').split(',').filter(Boolean).map((word
 })
 const newPassword = option('--new-password')
 const register = flag('--register')
+const [smtp, webhook] = [option('--smtp'), option('--webhook')]
+const fill = flag('--forms')
 const [base, user, password, out] = args
 if (!out || args.length > 4) {
-  console.error('usage: run.mjs BASE_URL USER PASSWORD OUTDIR [--expect ENDPOINT=RISK,…] [--register] [--new-password P]')
+  console.error('usage: run.mjs BASE_URL USER PASSWORD OUTDIR [--expect ENDPOINT=RISK,…] [--register] [--new-password P] [--forms [--smtp HOST:PORT] [--webhook URL]]')
   process.exit(2)
 }
 mkdirSync(out, { recursive: true })
@@ -218,6 +223,8 @@ if (register && expected.length) {
     await row.locator('[data-disposition=registered]').waitFor()
   })
 }
+
+if (fill) await forms({ page, check, open, shot, language, complaints, base }, { smtp, webhook })
 
 for (const code of ['zh-CN', 'en']) {
   for (const dark of [false, true]) {

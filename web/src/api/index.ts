@@ -33,8 +33,6 @@ export const api = {
       )}`,
   },
   endpoints: {
-    /** Endpoints whose front page was fetched. The API cannot filter by that, so the filtering is done here, over a bounded number of rows. */
-    panels: fetchPanels,
     list: page<T.EndpointView>()('/endpoints'),
     get: (ip: string, proto: string, port: string | number) =>
       call('get', '/endpoints/{ip}/{proto}/{port}', { path: { ip, proto, port } }),
@@ -104,17 +102,4 @@ export const api = {
     remove: (id: T.Id) => call('delete', '/tokens/{id}', { path: { id } }),
   },
   audit: page<T.AuditView>()('/audit'),
-}
-
-/** Rows looked through for front pages: twenty of the largest pages. */
-const PANEL_ROWS = 10_000
-
-async function fetchPanels(phase: string, signal?: AbortSignal): Promise<{ items: T.EndpointView[]; complete: boolean }> {
-  const items: T.EndpointView[] = []
-  for (let offset = 0; ; offset += 500) {
-    const rows = await api.endpoints.list({ phase, offset, limit: 500 }, signal)
-    items.push(...rows.items.filter((e) => e.panel))
-    if (offset + 500 >= rows.total) return { items, complete: true }
-    if (offset + 500 >= PANEL_ROWS) return { items, complete: false }
-  }
 }

@@ -3493,6 +3493,8 @@ export interface operations {
                 ip?: string;
                 /** @description Only endpoints of hosts that answer on every port, or only of others. */
                 pseudo_open?: boolean;
+                /** @description Only endpoints with a front page, or only those without. */
+                panel?: boolean;
                 /** @description `ip`, `port`, `opened_at` or `last_observed_at`, with `-` before it for descending. */
                 sort?: string;
                 /** @description Items to skip; 0 when absent. */
