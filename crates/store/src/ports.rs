@@ -43,6 +43,8 @@ pub struct PortFilter {
     pub vantage: Option<Vantage>,
     /// Only those on hosts that answer everywhere, or none of those.
     pub pseudo_open: Option<bool>,
+    /// Only those with a front page, or only those without.
+    pub panel: Option<bool>,
     /// By address and port when none.
     pub sort: Option<Order<PortSort>>,
 }
@@ -210,6 +212,11 @@ impl Store {
         let mut sql = Sql::new(" FROM port_states WHERE 1 = 1");
         sql.and_in("phase", &f.phases).and("last_state =", &f.state).and("service_name =", &f.service);
         sql.and("ip =", &f.ip).and("vantage =", &f.vantage).and("pseudo_open =", &f.pseudo_open);
+        match f.panel {
+            Some(true) => drop(sql.push(" AND panel IS NOT NULL")),
+            Some(false) => drop(sql.push(" AND panel IS NULL")),
+            None => {}
+        }
         if let Some(e) = f.endpoint {
             sql.and("ip =", &Some(e.ip)).and("port =", &Some(e.port)).and("proto =", &Some(e.proto));
         }

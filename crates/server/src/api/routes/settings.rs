@@ -28,13 +28,9 @@ async fn get(State(api): Use) -> Answer<Json<SettingsView>> {
 
 /// Bounds within which the system does what the words promise: nothing stops for good, nothing is kept for ever.
 fn check(fields: &mut Fields, s: &Settings) {
-    let mut number = |field: &str, value: u64, least: u64, most: u64| {
-        fields.check(
-            (least..=most).contains(&value),
-            field,
-            "out-of-range",
-            format!("`{value}` is not between {least} and {most}"),
-        );
+    let mut within = |field: &str, value: u64, least: u64, most: u64, say: fn(u64) -> String| {
+        let message = format!("`{}` is not between {} and {}", say(value), say(least), say(most));
+        fields.check((least..=most).contains(&value), field, "out-of-range", message);
     };
     let (hour, day) = (Duration::hours(1).0, Duration::days(1).0);
     for (field, value) in [
@@ -42,20 +38,35 @@ fn check(fields: &mut Fields, s: &Settings) {
         ("pace.per_network_pps", s.pace.per_network_pps),
         ("pace.per_target_pps", s.pace.per_target_pps),
     ] {
-        number(field, value.into(), 1, MAX_PPS.into());
+        within(field, value.into(), 1, MAX_PPS.into(), count);
     }
-    number("hysteresis.open_count", s.hysteresis.open_count.into(), 1, 100);
-    number("hysteresis.refused_count", s.hysteresis.refused_count.into(), 1, 100);
-    number("hysteresis.refused_span", s.hysteresis.refused_span.0, 0, 7 * day);
-    number("hysteresis.silent_count", s.hysteresis.silent_count.into(), 1, 100);
-    number("hysteresis.silent_span", s.hysteresis.silent_span.0, 0, 7 * day);
-    number("alerts.group_wait", s.alerts.group_wait.0, 0, hour);
-    number("alerts.group_interval", s.alerts.group_interval.0, 0, 7 * day);
-    number("alerts.storm_groups", s.alerts.storm_groups.into(), 1, 10_000);
-    number("alerts.max_attempts", s.alerts.max_attempts.into(), 1, 100);
-    number("alerts.observe", s.alerts.observe.0, 0, 366 * day);
-    number("retention.jobs", s.retention.jobs.0, hour, 3_660 * day);
-    number("retention.coverage", s.retention.coverage.0, day, 3_660 * day);
+    within("hysteresis.open_count", s.hysteresis.open_count.into(), 1, 100, count);
+    within("hysteresis.refused_count", s.hysteresis.refused_count.into(), 1, 100, count);
+    within("hysteresis.refused_span", s.hysteresis.refused_span.0, 0, 7 * day, span);
+    within("hysteresis.silent_count", s.hysteresis.silent_count.into(), 1, 100, count);
+    within("hysteresis.silent_span", s.hysteresis.silent_span.0, 0, 7 * day, span);
+    within("alerts.group_wait", s.alerts.group_wait.0, 0, hour, span);
+    within("alerts.group_interval", s.alerts.group_interval.0, 0, 7 * day, span);
+    within("alerts.storm_groups", s.alerts.storm_groups.into(), 1, 10_000, count);
+    within("alerts.max_attempts", s.alerts.max_attempts.into(), 1, 100, count);
+    within("alerts.observe", s.alerts.observe.0, 0, 366 * day, span);
+    within("retention.jobs", s.retention.jobs.0, hour, 3_660 * day, span);
+    within("retention.coverage", s.retention.coverage.0, day, 3_660 * day, span);
+}
+
+/// A number as it was typed.
+fn count(n: u64) -> String {
+    n.to_string()
+}
+
+/// A span in the largest unit that says it whole, as people type it: `7 d`, not `604800000`.
+fn span(ms: u64) -> String {
+    let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "min"), (1_000, "s")];
+    match units.into_iter().find(|&(size, _)| ms >= size && ms % size == 0) {
+        Some((size, unit)) => format!("{} {unit}", ms / size),
+        None if ms == 0 => "0 s".into(),
+        None => format!("{ms} ms"),
+    }
 }
 
 /// Changes settings; a field that is absent keeps its value.
