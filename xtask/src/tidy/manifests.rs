@@ -1,6 +1,6 @@
 //! Manifests and lock files: every crate takes the workspace's lints, and what is locked comes from the public registries.
 //!
-//! Which versions are locked, and under what licences, is left to cargo-deny.
+//! Under what licences the locked versions stand is left to `dependencies`.
 
 use super::{Tree, Violation};
 

@@ -4,6 +4,7 @@
 //! check is one more function in `CHECKS`. Formatting and lints are left to `make lint`.
 
 mod catalog;
+mod dependencies;
 mod docs;
 mod locales;
 mod manifests;
@@ -136,7 +137,8 @@ pub fn run(root: &Path, args: &[String]) -> anyhow::Result<ExitCode> {
         bail!("tidy takes no arguments, `{word}` was given");
     }
     let mut found = check(root)?;
-    found.extend(walls::check(&metadata(root)?)?);
+    found.extend(walls::check(&metadata(root, &["--no-deps", "--offline"])?)?);
+    found.extend(dependencies::check(&metadata(root, &["--locked", "--filter-platform", PLATFORM])?)?);
     found.sort();
     for violation in &found {
         println!("{violation}");
@@ -155,11 +157,15 @@ fn check(root: &Path) -> anyhow::Result<Vec<Violation>> {
     Ok(CHECKS.iter().flat_map(|check| check(&tree)).collect())
 }
 
-/// What cargo says of the workspace, without reading a registry.
-fn metadata(root: &Path) -> anyhow::Result<String> {
+/// What we ship for; crates for other systems are in the lock file and in no build of ours.
+const PLATFORM: &str = "x86_64-unknown-linux-gnu";
+
+/// What cargo says of the workspace and, unless told otherwise, of what it links.
+fn metadata(root: &Path, more: &[&str]) -> anyhow::Result<String> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let out = Command::new(cargo)
-        .args(["metadata", "--no-deps", "--offline", "--format-version", "1"])
+        .args(["metadata", "--format-version", "1"])
+        .args(more)
         .current_dir(root)
         .output()
         .context("cargo cannot be started")?;
