@@ -62,7 +62,7 @@ fn count(n: u64) -> String {
 /// A span in the largest unit that says it whole, as people type it: `7 d`, not `604800000`.
 fn span(ms: u64) -> String {
     let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "min"), (1_000, "s")];
-    match units.into_iter().find(|&(size, _)| ms >= size && ms % size == 0) {
+    match units.into_iter().find(|&(size, _)| ms >= size && ms.is_multiple_of(size)) {
         Some((size, unit)) => format!("{} {unit}", ms / size),
         None if ms == 0 => "0 s".into(),
         None => format!("{ms} ms"),
