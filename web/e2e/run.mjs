@@ -128,6 +128,7 @@ const PAGES = [
   ['/exposures?phase=any&disposition=registered,accepted,false-positive', 'exposures'],
   ['/hosts', 'hosts'],
   ['/panels', 'panels'],
+  ['/events', 'events'],
   ['/alerts', 'alerts'],
   ['/alerts?tab=notifications', 'alerts'],
   ['/tasks', 'tasks'],

@@ -31,6 +31,7 @@ export const routes: RouteRecordRaw[] = [
       },
       { path: 'hosts', name: 'hosts', component: () => import('./pages/Hosts.vue'), meta: { title: 'nav.hosts' } },
       { path: 'panels', name: 'panels', component: () => import('./pages/Panels.vue'), meta: { title: 'nav.panels' } },
+      { path: 'events', name: 'events', component: () => import('./pages/Events.vue'), meta: { title: 'nav.events' } },
       { path: 'alerts', name: 'alerts', component: () => import('./pages/Alerts.vue'), meta: { title: 'nav.alerts' } },
       { path: 'tasks', name: 'tasks', component: () => import('./pages/Tasks.vue'), meta: { title: 'nav.tasks' } },
       { path: 'jobs', name: 'jobs', component: () => import('./pages/Jobs.vue'), meta: { title: 'nav.jobs' } },

@@ -23,14 +23,17 @@ describe('the two languages', () => {
   })
 
   it('fill the same holes', () => {
-    for (const [key, text] of EN) expect(holes(ZH.get(key) ?? ''), key).toEqual(holes(text))
+    // English says one and many apart (`{n} port | {n} ports`); Chinese does not.
+    for (const [key, text] of EN) for (const form of text.split(' | ')) expect(holes(ZH.get(key) ?? ''), key).toEqual(holes(form))
   })
 
   it('leave nothing empty, and nothing that the message format would read as syntax', () => {
     for (const [key, text] of [...EN, ...ZH]) {
       expect(text.trim(), key).not.toBe('')
-      expect(text, key).not.toMatch(/[@|]/)
+      expect(text, key).not.toMatch(/@/)
     }
+    for (const [key, text] of ZH) expect(text, key).not.toMatch(/\|/)
+    for (const [key, text] of EN) expect(text.split('|').length, key).toBeLessThanOrEqual(text.includes('{n}') ? 2 : 1)
   })
 
   it('Chinese is Chinese', () => {
@@ -44,6 +47,14 @@ describe('the two languages', () => {
       [...readFileSync(path, 'utf8').matchAll(/\bt\(\s*'([\w.-]+)'/g)].map((m) => m[1]!).filter((key) => !EN.has(key)).map((key) => `${path}: ${key}`),
     )
     expect(missing).toEqual([])
+  })
+
+  it('count what has two forms wherever they ask for it', () => {
+    const plural = [...EN].filter(([, text]) => text.includes(' | ')).map(([key]) => key)
+    const uncounted = sources('src').flatMap((path) =>
+      [...readFileSync(path, 'utf8').matchAll(/\bt\(\s*'([\w.-]+)'(?:, \{[^}]*\}(,?))?/g)].filter((m) => plural.includes(m[1]!) && !m[2]).map((m) => `${path}: ${m[1]}`),
+    )
+    expect(uncounted).toEqual([])
   })
 
   it.each([
@@ -60,6 +71,7 @@ describe('the two languages', () => {
     ['taskKindHint', types.TASK_KINDS],
     ['jobState', types.JOB_STATES],
     ['alertState', types.ALERT_STATES],
+    ['event', types.EVENT_KINDS],
     ['notificationState', types.NOTIFICATION_STATES],
   ])('have a word for every %s', (group, list) => {
     for (const word of list) expect(EN.has(`${group}.${word}`), `${group}.${word}`).toBe(true)

@@ -41,6 +41,20 @@ export const TASK_KINDS = all<TaskKind>()([
   'full-all',
 ])
 export const JOB_STATES = all<S['JobState']>()(['queued', 'leased', 'done', 'failed', 'cancelled'])
+export const EVENT_KINDS = all<S['EventKind']>()([
+  'endpoint.pending',
+  'endpoint.opened',
+  'endpoint.reopened',
+  'endpoint.closed',
+  'endpoint.vanished',
+  'service.changed',
+  'panel.changed',
+  'host.online',
+  'host.offline',
+  'host.pseudo-open',
+  'exposure.risk-changed',
+  'exposure.disposition-changed',
+])
 export const ALERT_STATES = all<S['AlertState']>()(['pending', 'notified', 'suppressed'])
 export const NOTIFICATION_STATES = all<S['NotificationState']>()(['queued', 'sending', 'sent', 'failed'])
 

@@ -10,6 +10,7 @@ export default {
     exposures: '端口与暴露面',
     hosts: 'IP 存活',
     panels: '高危后台',
+    events: '事件',
     alerts: '告警',
     tasks: '扫描任务',
     jobs: '执行与作业',
@@ -405,6 +406,7 @@ export default {
     exposure: { 'risk-changed': '风险变化', 'disposition-changed': '处置变化' },
   },
   detail: { evidence: '依据', identity: '识别结果', from: '原', to: '现', service: '服务', by: '操作人', note: '说明', until: '有效期至', kind: '类型', severity: '等级', risk: '风险', opening: '开放次数', product: '产品', version: '版本', title: '标题', ports: '端口数' },
+  events: { at: '发生时间', kind: '事件', subject: '对象', reason: '依据', detail: '详情', since: '起始时间', until: '截止时间', none: '还没有事件', noneText: '端口、主机与处置的每一次变化都会记录在这里。' },
   hosts: {
     search: '地址、网段、资产、责任人',
     none: '还没有探测过主机',
