@@ -46,6 +46,10 @@ fn main() -> ExitCode {
 
 /// Prints the chain of an error, hints last, and gives the exit code: 2 for a wrong command line, 1 for a failure.
 fn fail(error: &anyhow::Error) -> ExitCode {
+    // Whoever read our output has had enough of it (`portreeve scan … | head`); that is no failure.
+    if error.chain().any(|e| e.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)) {
+        return ExitCode::SUCCESS;
+    }
     let usage = error.chain().any(|e| e.is::<scan::UsageError>());
     let mut hints = Vec::new();
     let mut causes: Vec<String> = Vec::new();
