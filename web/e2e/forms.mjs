@@ -568,6 +568,19 @@ export async function forms(walk, options) {
       if (bare.length) throw new Error(`without a name: ${[...new Set(bare)].join(', ')}`)
     })
 
+    await check('events: what happened to the redis is there, and the filters find it', async () => {
+      await open('/events', 'events')
+      await page.fill('input[name=ip]', HOME)
+      await page.keyboard.press('Enter')
+      await page.waitForURL(/ip=127/)
+      await page.waitForFunction((ip) => [...document.querySelectorAll('tbody tr[data-row]')].every((r) => r.innerText.includes(ip)), HOME)
+      await page.goto(`${page.url()}&kind=endpoint.opened`)
+      await row('Confirmed open').first().click()
+      await page.locator('tr.more', { hasText: 'Happened after' }).waitFor()
+      if ((await page.locator('tbody tr[data-row]').count()) !== 1) throw new Error('one opening happened, others are shown')
+      await shot('form-events')
+    })
+
     await check('receiver and asset are deleted', async () => {
       await open('/settings', 'settings')
       for (const receiver of ['forms hook', 'given hook']) {

@@ -16,6 +16,9 @@ export const toneOf = (kind: string) => TONES[kind] ?? ''
 
 /** Particulars that the event's own line already says. */
 const SAID = ['state', 'openings']
+/** What changed comes before who changed it and why; others follow in their own order. */
+const FIRST = ['kind', 'from', 'to', 'service', 'until', 'by', 'note']
+const rank = (name: string) => (FIRST.indexOf(name) + FIRST.length + 1) % (FIRST.length + 1)
 const VOCABULARIES = ['disposition', 'identity', 'risk', 'severity', 'phase']
 type Say = (key: string) => string
 type Known = (key: string) => boolean
@@ -32,5 +35,6 @@ function word(value: unknown, t: Say, te: Known): string {
 export function sayEvent(event: EventView, t: Say, te: Known): [string, string][] {
   return Object.entries((event.detail ?? {}) as Record<string, unknown>)
     .filter(([k, v]) => v !== null && v !== '' && !SAID.includes(k))
+    .sort(([a], [b]) => rank(a) - rank(b))
     .map(([k, v]) => [te(`detail.${k}`) ? t(`detail.${k}`) : k, word(v, t, te)])
 }

@@ -613,7 +613,7 @@ export default {
     none: 'No tokens yet',
     noneText: 'Programs use the API with a token; its role decides what it may do.',
   },
-  audit: { at: 'Time', actor: 'Actor', from: 'From', action: 'Action', subject: 'Subject', result: 'Result', actorExample: 'user:alice', actionExample: 'asset.create', none: 'No audit entries' },
+  audit: { at: 'Time', actor: 'Actor', from: 'From', action: 'Action', subject: 'Subject', result: 'Result', actorExample: 'Actor: user:alice', actionExample: 'Action: asset.create', none: 'No audit entries' },
   auditAction: {
     session: { create: 'Signed in', delete: 'Signed out' },
     asset: { create: 'Asset added', update: 'Asset changed', delete: 'Asset deleted', import: 'Assets imported', watch: 'Range watched from the command line' },

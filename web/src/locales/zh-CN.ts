@@ -613,7 +613,7 @@ export default {
     none: '还没有令牌',
     noneText: '程序使用令牌访问 API，权限由角色决定。',
   },
-  audit: { at: '时间', actor: '操作者', from: '来源地址', action: '动作', subject: '对象', result: '结果', actorExample: 'user:alice', actionExample: 'asset.create', none: '没有审计记录' },
+  audit: { at: '时间', actor: '操作者', from: '来源地址', action: '动作', subject: '对象', result: '结果', actorExample: '操作者 user:alice', actionExample: '操作 asset.create', none: '没有审计记录' },
   auditAction: {
     session: { create: '登录', delete: '退出' },
     asset: { create: '添加资产', update: '修改资产', delete: '删除资产', import: '导入资产', watch: '命令行添加监测范围' },
