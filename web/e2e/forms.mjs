@@ -575,7 +575,7 @@ export async function forms(walk, options) {
       await page.waitForURL(/ip=127/)
       await page.waitForFunction((ip) => [...document.querySelectorAll('tbody tr[data-row]')].every((r) => r.innerText.includes(ip)), HOME)
       await page.goto(`${page.url()}&kind=endpoint.opened`)
-      await row('Confirmed open').first().click()
+      await row('Confirmed open').first().locator('.chevron').click()
       await page.locator('tr.more', { hasText: 'Happened after' }).waitFor()
       if ((await page.locator('tbody tr[data-row]').count()) !== 1) throw new Error('one opening happened, others are shown')
       await shot('form-events')
