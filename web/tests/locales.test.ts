@@ -4,6 +4,8 @@ import { describe, expect, it } from 'vitest'
 import en from '@/locales/en'
 import zh from '@/locales/zh-CN'
 import * as types from '@/api/types'
+import { i18n, loadLocale } from '@/i18n'
+import { objection } from '@/lib/objection'
 
 type Messages = { [key: string]: string | Messages }
 const flat = (messages: Messages, at = ''): [string, string][] =>
@@ -75,5 +77,22 @@ describe('the two languages', () => {
     ['notificationState', types.NOTIFICATION_STATES],
   ])('have a word for every %s', (group, list) => {
     for (const word of list) expect(EN.has(`${group}.${word}`), `${group}.${word}`).toBe(true)
+  })
+})
+
+describe('an objection of the server', () => {
+  const about = async (locale: 'zh-CN' | 'en', code: string, message: string) => {
+    await loadLocale(locale)
+    i18n.global.locale.value = locale as never
+    return objection({ code, message })
+  }
+  it.each([
+    ['zh-CN', 'bad-range', '`10.0.0.0/33` has a prefix length that its address family does not have', '“10.0.0.0/33” 不是可探测的地址'],
+    ['zh-CN', 'out-of-range', '`11` is not between 0 and 10', '“11” 超出允许范围：0 至 10'],
+    ['zh-CN', 'missing', 'a decision `accepted` needs a reason', '必须填写'],
+    ['zh-CN', 'never-heard-of', 'something new', 'something new'],
+    ['en', 'bad-range', '`x` is not a range', '`x` is not a range'],
+  ] as const)('in %s: %s', async (locale, code, message, said) => {
+    expect(await about(locale, code, message)).toContain(said)
   })
 })

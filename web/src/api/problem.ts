@@ -20,10 +20,10 @@ export class Problem extends Error {
     this.fields = body.fields ?? []
   }
 
-  /** The fields' messages by field name; several on one field are joined. */
-  byField(): Record<string, string> {
+  /** The fields' messages by field name, in the words that `say` finds; several on one field are joined. */
+  byField(say: (f: { code: string; message: string }) => string = (f) => f.message): Record<string, string> {
     const out: Record<string, string> = {}
-    for (const { field, message } of this.fields) out[field] = out[field] ? `${out[field]}; ${message}` : message
+    for (const f of this.fields) out[f.field] = out[f.field] ? `${out[f.field]}; ${say(f)}` : say(f)
     return out
   }
 }

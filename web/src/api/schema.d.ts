@@ -1953,13 +1953,6 @@ export interface components {
              */
             update: number;
         };
-        /** @description A field of a row that cannot be accepted. */
-        ImportError: {
-            /** @description Column. */
-            field: string;
-            /** @description Why. */
-            message: string;
-        };
         /** @description What an import would do. */
         ImportPreview: {
             /** @description Sums. */
@@ -1999,7 +1992,7 @@ export interface components {
             /** @description Fields that change. */
             changes: components["schemas"]["ImportChange"][];
             /** @description Fields that cannot be accepted. */
-            errors: components["schemas"]["ImportError"][];
+            errors: components["schemas"]["FieldError"][];
             /**
              * Format: int64
              * @description Line in the file, the header being 1.

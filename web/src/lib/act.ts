@@ -2,12 +2,13 @@
 import { ElMessage, ElMessageBox } from 'element-plus'
 import { asProblem } from '@/api/problem'
 import { i18n } from '@/i18n'
+import { objection } from '@/lib/objection'
 
 export function said(problem: unknown): string {
   const p = asProblem(problem)
   const words = i18n.global as unknown as { t: (key: string) => string; te: (key: string) => boolean }
   const title = words.te(`problem.${p.code}`) ? words.t(`problem.${p.code}`) : p.title
-  const fields = p.fields.map((f) => f.message).join('; ')
+  const fields = p.fields.map(objection).join('; ')
   return [p.detail || fields || title, p.hint].filter(Boolean).join(' — ')
 }
 

@@ -1,6 +1,7 @@
 // A form that shows the server's objections at the fields they are about.
 import { reactive, ref, toRaw } from 'vue'
 import { asProblem, type Problem } from '@/api/problem'
+import { objection } from '@/lib/objection'
 
 /** The message for a field: its own name, or the last part of a dotted one (`destination.host`). */
 export function messageFor(errors: Record<string, string>, field: string): string {
@@ -32,7 +33,7 @@ export function useForm<V extends object>(initial: () => V) {
       return (await change()) ?? (true as R)
     } catch (error) {
       problem.value = asProblem(error)
-      errors.value = problem.value.byField()
+      errors.value = problem.value.byField(objection)
       return undefined
     } finally {
       busy.value = false

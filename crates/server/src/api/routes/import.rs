@@ -7,7 +7,7 @@ use super::assets::{check, scope_changed};
 use crate::api::access::Caller;
 use crate::api::extract::{CSV_LIMIT, Csv, Query};
 use crate::api::problem::{FieldError, Fields, Problem};
-use crate::api::views::asset::{ImportAction, ImportChange, ImportCounts, ImportError, ImportPreview, ImportResult, ImportRow};
+use crate::api::views::asset::{ImportAction, ImportChange, ImportCounts, ImportPreview, ImportResult, ImportRow};
 use crate::api::{Answer, Api, Use};
 use axum::Json;
 use axum::extract::{DefaultBodyLimit, State};
@@ -88,14 +88,13 @@ fn compare(text: &str, assets: &[Asset], defaults: &Defaults) -> Answer<Import> 
         {
             fields.add("range", "repeated", format!("`{range}` is in the file twice"));
         }
-        let errors: Vec<FieldError> = fields.into_errors();
         let mut row = ImportRow {
             line,
             action: ImportAction::Error,
             range: range.to_owned(),
             name: cell("name").unwrap_or_default().to_owned(),
             changes: vec![],
-            errors: errors.into_iter().map(|e| ImportError { field: e.field, message: e.message }).collect(),
+            errors: fields.into_errors(),
         };
         match asset.filter(|_| row.errors.is_empty()) {
             None => counts.error += 1,
@@ -291,7 +290,7 @@ async fn import(State(api): Use, caller: Caller, Query(q): Query<ImportQuery>, C
         let errors = preview.rows.iter().flat_map(|row| {
             row.errors.iter().map(|e| FieldError {
                 field: format!("line {}: {}", row.line, e.field),
-                code: "bad-row".to_owned(),
+                code: e.code.clone(),
                 message: e.message.clone(),
             })
         });

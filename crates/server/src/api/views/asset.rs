@@ -1,6 +1,7 @@
 //! Assets, exclusions and blackouts as the API shows and takes them, and what an import would do.
 
 use super::words::{Instant, Zone, double_option};
+use crate::api::problem::FieldError;
 use model::Ts;
 use model::asset::{Asset, Blackout, Exclusion, Window};
 use serde::{Deserialize, Serialize};
@@ -118,15 +119,6 @@ pub struct ImportChange {
     pub to: String,
 }
 
-/// A field of a row that cannot be accepted.
-#[derive(Debug, PartialEq, Eq, Serialize, ToSchema)]
-pub struct ImportError {
-    /// Column.
-    pub field: String,
-    /// Why.
-    pub message: String,
-}
-
 /// What an import does with one row.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ImportRow {
@@ -141,7 +133,7 @@ pub struct ImportRow {
     /// Fields that change.
     pub changes: Vec<ImportChange>,
     /// Fields that cannot be accepted.
-    pub errors: Vec<ImportError>,
+    pub errors: Vec<FieldError>,
 }
 
 /// How many rows do what.
