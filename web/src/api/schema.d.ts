@@ -4980,7 +4980,7 @@ export interface operations {
             401: components["responses"]["Problem"];
             403: components["responses"]["Problem"];
             404: components["responses"]["Problem"];
-            /** @description A run is going. */
+            /** @description A run is going, or the task is paused. */
             409: {
                 headers: {
                     [name: string]: unknown;

@@ -247,9 +247,12 @@ async fn delete(State(api): Use, caller: Caller, Path(id): Path<Uuid>) -> Answer
 /// Runs a task now, whatever its schedule.
 #[utoipa::path(post, path = "/api/v1/tasks/{id}/run", tag = "tasks", operation_id = "runTask", params(("id" = Uuid, Path, description = "Task.")),
     responses((status = 200, description = "The task with its new run.", body = TaskView),
-              (status = 409, description = "A run is going.", body = Problem, content_type = "application/problem+json")))]
+              (status = 409, description = "A run is going, or the task is paused.", body = Problem, content_type = "application/problem+json")))]
 async fn run(State(api): Use, caller: Caller, Path(id): Path<Uuid>) -> Answer<Json<TaskView>> {
     let task = find(&api, id).await?;
+    if task.state == TaskState::Paused {
+        return Err(Problem::conflict("the task is paused, so its jobs would only wait").hint("resume it first"));
+    }
     let entry = caller.audit(api.now(), "task.run", subject(&task), json!({ "name": task.name }));
     scheduler::run_now(api.context(), task.id, Cause::Manual, Some(&entry)).await.map_err(|e| match e {
         FireError::Running => Problem::conflict("a run of this task is going").hint("wait for it, or cancel it first"),

@@ -99,6 +99,11 @@ async fn a_run_is_started_shown_cancelled_and_retried() {
     assert_eq!(h.send(&who, "POST", &format!("/api/v1/runs/{run}/cancel"), None).await.problem().0, 409);
     assert_eq!(h.send(&who, "POST", &format!("/api/v1/runs/{run}/retry"), None).await.expect(200)["state"], "running");
     assert_eq!(h.send(&who, "POST", &format!("{path}/cancel"), None).await.expect(200)["last_run"]["state"], "cancelled");
+    h.send(&who, "POST", &format!("{path}/pause"), None).await.expect(200);
+    let refused = h.send(&who, "POST", &format!("{path}/run"), None).await;
+    assert!(refused.problem().0 == 409 && refused.text.contains("paused"), "its jobs would only wait: {}", refused.text);
+    h.send(&who, "POST", &format!("{path}/resume"), None).await.expect(200);
+    h.send(&who, "POST", &format!("{path}/run"), None).await.expect(200);
 }
 
 #[tokio::test]
