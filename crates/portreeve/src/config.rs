@@ -98,8 +98,7 @@ impl Config {
             }
             layers = layers.merge(Toml::file_exact(file));
         }
-        let config: Config =
-            layers.merge(Env::prefixed(ENV_PREFIX)).merge(Serialized::defaults(flags)).extract().map_err(explain)?;
+        let config: Config = layers.merge(environment()).merge(Serialized::defaults(flags)).extract().map_err(explain)?;
         config.check()?;
         Ok(config)
     }
@@ -156,6 +155,11 @@ pub fn database_url(db: Option<&str>, data: &Path) -> anyhow::Result<String> {
             Ok(format!("sqlite://{}", path.join("portreeve.db").display()))
         }
     }
+}
+
+/// The environment's settings; PORTREEVE_LOG is the log filter's.
+fn environment() -> Env {
+    Env::prefixed(ENV_PREFIX).ignore(&["log"])
 }
 
 /// figment's errors with where the setting came from and what settings there are.

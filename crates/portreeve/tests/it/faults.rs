@@ -34,6 +34,17 @@ fn an_unknown_config_key_is_named() {
 }
 
 #[test]
+fn an_unknown_variable_is_named_and_the_log_filter_is_none() {
+    for (variable, value, named) in [("PORTREEVE_SLOTZ", "5", "slotz"), ("PORTREEVE_SLOTS", "0", "`slots`")] {
+        let mut serve = Command::new(BINARY);
+        serve.args(["serve", "--data", "/nonexistent/data"]).env("PORTREEVE_LOG", "debug").env(variable, value);
+        let output = serve.output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.code() == Some(1) && said.contains(named), "{variable}={value}: {said}");
+    }
+}
+
+#[test]
 fn a_busy_port_is_named_with_a_hint() {
     let lab = LabSpec::new().start().unwrap();
     let dir = lab.fresh_dir("data").unwrap();
