@@ -57,7 +57,7 @@ async fn finish_once<C: ConnectionTrait>(db: &C, id: RunId) -> Result<()> {
 
 impl Store {
     /// One transaction: the run, its jobs, and the task's `last_fired_at`, `next_due_at`, `state` and `last_run`. A run
-    /// without jobs has succeeded at once.
+    /// without jobs has succeeded at once. A task that was paused stays so.
     pub async fn start_run(
         &self,
         run: &Run,
@@ -68,7 +68,9 @@ impl Store {
         audit: Option<&AuditEntry>,
     ) -> Result<()> {
         let tx = self.begin().await?;
-        let sql = "UPDATE tasks SET last_fired_at = $2, next_due_at = $3, state = $4, last_run = $5 WHERE id = $1";
+        // Whoever paused the task since it was read meant it: the jobs wait until the task is resumed.
+        let sql = "UPDATE tasks SET last_fired_at = $2, next_due_at = $3, last_run = $5, \
+                   state = CASE WHEN state = 'paused' THEN state ELSE $4 END WHERE id = $1";
         let values = vec![run.task.value(), last_fired_at.value(), value(&next_due_at), state.value(), run.id.value()];
         run_one(&tx, sql, values, || format!("task {}", run.task)).await?;
         let row = vec![

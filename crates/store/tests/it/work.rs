@@ -27,6 +27,7 @@ on_both!(
     a_heartbeat_renews_counts_probes_and_stops_who_lost_the_lease,
     a_deleted_task_takes_its_jobs_and_late_follow_ups_with_it,
     an_edit_does_not_undo_a_firing,
+    a_firing_does_not_undo_a_pause,
 );
 
 async fn leased(db: &Db, query: &LeaseQuery) -> Vec<model::job::Job> {
@@ -327,4 +328,17 @@ async fn an_edit_does_not_undo_a_firing(db: Db) {
         matches!(&job.work, Work::Sweep { ports, .. } if ports.to_string() == "22,80,6379"),
         "what is queued stays as it was"
     );
+}
+
+async fn a_firing_does_not_undo_a_pause(db: Db) {
+    let mut task = task(TaskKind::FullOnline, every_ten_minutes());
+    db.store.insert_task(&task, None).await.unwrap();
+    // The scheduler has read the task as active; before it queues the jobs, a person pauses it.
+    let run = run_of(&task);
+    task.state = TaskState::Paused;
+    db.store.update_task(&task, Some(&audit("task.pause"))).await.unwrap();
+    let jobs = [job(&task, Some(run.id), "10.0.0.0/24")];
+    db.store.start_run(&run, &jobs, T0, None, TaskState::Active, None).await.unwrap();
+    assert_eq!(db.store.task(task.id).await.unwrap().unwrap().state, TaskState::Paused);
+    assert!(leased(&db, &wants(1, T0)).await.is_empty(), "its jobs wait until it is resumed");
 }
