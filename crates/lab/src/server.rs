@@ -326,7 +326,11 @@ pub(crate) fn start(server: &Server, namespace: &Namespace, dir: &Path) -> Resul
         Server::Rsync { .. } => {
             let (conf, files) = (dir.join("rsyncd.conf"), dir.join("pub"));
             std::fs::create_dir_all(&files)?;
-            std::fs::write(&conf, format!("use chroot = no\n[pub]\n  path = {}\n  read only = yes\n", files.display()))?;
+            // Asking a name server that no namespace has would hold the greeting up for seconds.
+            std::fs::write(
+                &conf,
+                format!("reverse lookup = no\nuse chroot = no\n[pub]\n  path = {}\n  read only = yes\n", files.display()),
+            )?;
             let mut c = Command::new("rsync");
             c.args(["--daemon", "--no-detach", &format!("--port={port}")]).arg(format!("--config={}", conf.display()));
             c

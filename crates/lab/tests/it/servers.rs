@@ -31,7 +31,7 @@ fn each_server_is_what_the_truth_says_and_stops_when_told() {
         for ip in [web.v4().into(), web.v6().into()] {
             let addr = SocketAddr::new(ip, server.port());
             let mut stream = lab.scanner().enter(|| TcpStream::connect_timeout(&addr, Duration::from_secs(2))).unwrap();
-            stream.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+            stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
             stream.write_all(send).unwrap();
             let (mut got, mut buffer) = (Vec::new(), [0; 4096]);
             while !String::from_utf8_lossy(&got).contains(expected) {
