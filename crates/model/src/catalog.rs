@@ -230,6 +230,7 @@ mod tests {
             catalog.entries().iter().filter(|e| e.bulletin.is_some()).map(|e| e.ports.len() + e.udp_ports.len()).sum();
         assert!(ports >= 35, "{ports}");
         assert!((900..=1100).contains(&catalog.common_ports().len()), "{}", catalog.common_ports().len());
+        assert!(catalog.common_ports().contains(8460), "our own console: a first look at a bare machine finds something");
         let high_risk = catalog.high_risk_ports();
         assert!(high_risk.iter().all(|p| catalog.common_ports().contains(p)), "every high-risk port is a common port");
     }
