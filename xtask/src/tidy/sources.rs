@@ -109,7 +109,7 @@ pub fn no_path_of_a_machine(tree: &Tree) -> Vec<Violation> {
         for (i, line) in text.lines().enumerate() {
             let names = |place: &&&str| {
                 line.match_indices(**place).any(|(at, _)| {
-                    // part of a longer path (`a/work/b`, a URL) is no path of a machine
+                    // part of a longer path (a URL, a folder that happens to bear the name) is no path of a machine
                     !line[..at].chars().next_back().is_some_and(|c| c.is_alphanumeric() || "_-.}".contains(c))
                 })
             };
