@@ -23,13 +23,17 @@ pub(crate) enum Finding {
     Panel(Box<PanelObservation>),
 }
 
-impl From<Found> for Finding {
-    fn from(found: Found) -> Self {
-        match found {
+impl Finding {
+    /// What the server is told of it; that a host answers on no port, it sees from the coverage.
+    pub(crate) fn from_found(found: Found) -> Option<Finding> {
+        Some(match found {
             Found::Endpoint(observation) => Finding::Endpoint(observation),
             Found::Host(host) => Finding::Host(host),
-            Found::PseudoOpen { ip, open_ports, observed_at } => Finding::Pseudo(PseudoOpenHost { ip, open_ports, observed_at }),
-        }
+            Found::PseudoOpen { ip, open_ports, observed_at, .. } => {
+                Finding::Pseudo(PseudoOpenHost { ip, open_ports, observed_at })
+            }
+            Found::AllFiltered { .. } => return None,
+        })
     }
 }
 

@@ -11,7 +11,7 @@ use model::address::IpRange;
 use model::job::Work;
 use model::port_state::Coverage;
 use model::{Endpoint, InScope, PortSet, Proto, Scope, Ts};
-use scan::{Found, Ping, Progress, Recheck, ScanError, Summary, Sweep};
+use scan::{Found, Ping, Progress, Recheck, Retries, ScanError, Summary, Sweep};
 use services::Budget;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -49,7 +49,7 @@ pub(crate) async fn perform(
     match work {
         Work::Liveness { targets } => {
             let targets = scope.restrict(&targets);
-            let ping = Ping { targets, scope, method, pace, rate_pps, retries, timeout, seed };
+            let ping = Ping { method, rate_pps, retries, timeout, seed, ..Ping::new(targets, scope, pace) };
             let (found, pump) = pump(out);
             let summary = scan::liveness(ping, found, progress, stop).await;
             pump.await.ok();
@@ -58,18 +58,13 @@ pub(crate) async fn perform(
         Work::Sweep { targets, ports, known_open } => {
             let targets = scope.restrict(&targets);
             let sweep = Sweep {
-                targets: targets.clone(),
-                ports: ports.clone(),
-                scope,
                 method,
-                pace,
                 rate_pps,
-                retries,
+                retries: Retries::Fixed(retries),
                 timeout,
-                ping: false,
                 seed,
-                report_all: false,
                 always_report: known_open.into_iter().collect(),
+                ..Sweep::new(targets.clone(), ports.clone(), scope, pace)
             };
             let (found, pump) = pump(out);
             let summary = scan::sweep(sweep, found, progress, stop).await;
@@ -78,7 +73,7 @@ pub(crate) async fn perform(
         }
         Work::Recheck { endpoints } => {
             let endpoints = admitted(&scope, &endpoints).into_iter().map(|e| e.get()).collect();
-            let recheck = Recheck { endpoints, scope, method, pace, rate_pps, retries, timeout, seed };
+            let recheck = Recheck { method, rate_pps, retries, timeout, seed, ..Recheck::new(endpoints, scope, pace) };
             let (found, pump) = pump(out);
             let summary = scan::probe_endpoints(recheck, found, progress, stop).await;
             pump.await.ok();
@@ -136,7 +131,8 @@ fn pump(out: Sender<Finding>) -> (Sender<Found>, tokio::task::JoinHandle<()>) {
     let (sender, mut receiver) = mpsc::channel::<Found>(256);
     let carry = tokio::spawn(async move {
         while let Some(found) = receiver.recv().await {
-            if out.send(found.into()).await.is_err() {
+            let Some(finding) = Finding::from_found(found) else { continue };
+            if out.send(finding).await.is_err() {
                 return;
             }
         }

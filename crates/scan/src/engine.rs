@@ -5,7 +5,7 @@
 //! 192 kB of port tables and at most 65,536 answers and 65,536 held-back probes. With slices of at most 65,536 hosts and
 //! 2^24 host × port cells that is under 30 MB, however many targets there are.
 
-use crate::api::{Found, Method, Ping, Progress, Recheck, ScanError, Summary, Sweep};
+use crate::api::{Found, Method, Ping, Progress, Recheck, Retries, ScanError, Summary, Sweep};
 use crate::ask::Answer;
 use crate::capability::{capability, try_raw};
 use crate::connect::{ConnectAsker, LONGEST};
@@ -52,7 +52,7 @@ pub(crate) enum Wire {
 }
 
 /// Opens a link that hands its frames to the sink.
-type MakeLink = Box<dyn FnOnce(SourcePorts, Sink) -> io::Result<Arc<dyn Link>>>;
+type MakeLink = Box<dyn FnOnce(SourcePorts, Arc<dyn Sink>) -> io::Result<Arc<dyn Link>>>;
 
 /// What all three kinds of work have in common.
 struct Common {
@@ -149,6 +149,12 @@ impl Run {
             elapsed: self.started.elapsed(),
             cancelled: end == End::Cancelled,
             drops: self.walker.asker.syn.as_ref().map_or(0, SynAsker::drops),
+            rate_pps: self.walker.sent as f64 / self.started.elapsed().as_secs_f64().max(1e-6),
+            path_rate_pps: None,
+            loss: None,
+            duplicates: 0,
+            rejected: 0,
+            retransmitted: 0,
             not_probed: self.not_probed,
             out_of_scope: self.out_of_scope,
         }
@@ -242,6 +248,7 @@ pub(crate) async fn sweep(
     let Sweep { targets: wanted, ports, scope, pace, rate_pps, retries, timeout, ping, seed, report_all, always_report, .. } =
         sweep;
     let targets = targets(&wanted, &scope, ports.len())?;
+    let retries = if let Retries::Fixed(n) = retries { n } else { 1 };
     let table = Arc::new(PortTable::new(ports.iter()));
     progress.probes_total.fetch_add(targets.len() * table.len(), Ordering::Relaxed);
     let common = Common { scope, pace, rate_pps, retries, timeout, seed };

@@ -19,16 +19,18 @@ mod order;
 mod pace;
 mod ports;
 mod pseudo;
+mod resume;
 mod syn;
 mod target;
 mod walk;
 
 pub use api::{
-    Found, Method, Ping, Progress, Recheck, ScanError, Summary, Sweep, liveness, liveness_in, probe_endpoints,
-    probe_endpoints_in, sweep, sweep_in,
+    Acceptance, Found, Method, Ping, Progress, Recheck, Retries, ScanError, Shard, Summary, Sweep, liveness, liveness_in,
+    probe_endpoints, probe_endpoints_in, sweep, sweep_in,
 };
 pub use capability::{MethodChoice, capability};
 pub use pace::{Pacer, RangeCap};
+pub use resume::Checkpoint;
 
 /// A simulated network for tests and simulation.
 pub mod memory {

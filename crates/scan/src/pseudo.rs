@@ -6,7 +6,7 @@
 //! host's further opens are held back; after it, only those are told that somebody asked for by name or that would be high
 //! risk if they were real, and the rest is counted. A host that passes is checked again at ten times as many.
 
-use crate::api::Found;
+use crate::api::{Acceptance, Found};
 use crate::order::mix;
 use model::catalog::Catalog;
 use model::{Endpoint, Observation, PortSet, Ts};
@@ -184,7 +184,12 @@ impl<'a> Guard<'a> {
                 Some(Watch::Checking(_)) => self.decide(host, false, at, found),
                 Some(Watch::Pseudo { ip, told }) if *told < self.opens[host as usize] => {
                     *told = self.opens[host as usize];
-                    found.push(Found::PseudoOpen { ip: *ip, open_ports: *told, observed_at: at });
+                    found.push(Found::PseudoOpen {
+                        ip: *ip,
+                        open_ports: *told,
+                        acceptance: Acceptance::AllOpen,
+                        observed_at: at,
+                    });
                 }
                 _ => {}
             }
@@ -198,7 +203,7 @@ impl<'a> Guard<'a> {
         };
         self.queue.retain(|&(queued, ..)| queued != host);
         if pseudo {
-            found.push(Found::PseudoOpen { ip: check.ip, open_ports: opens, observed_at: at });
+            found.push(Found::PseudoOpen { ip: check.ip, open_ports: opens, acceptance: Acceptance::AllOpen, observed_at: at });
             self.watched.insert(host, Watch::Pseudo { ip: check.ip, told: opens });
         } else {
             self.watched.insert(host, Watch::Real { again_at: opens.saturating_mul(10) });
@@ -274,7 +279,7 @@ mod tests {
         guard.open(0, open(6_379), &mut found);
         controls.iter().for_each(|&port| guard.control_answered(0, port, true, Ts(2), &mut found));
         let expected = [
-            Found::PseudoOpen { ip: [192, 0, 2, 1].into(), open_ports: 26, observed_at: Ts(2) },
+            Found::PseudoOpen { ip: [192, 0, 2, 1].into(), open_ports: 26, acceptance: Acceptance::AllOpen, observed_at: Ts(2) },
             Found::Endpoint(open(30_021)),
             Found::Endpoint(open(6_379)),
         ];
@@ -283,7 +288,8 @@ mod tests {
         guard.open(0, open(31_000), &mut found);
         guard.open(0, open(3_306), &mut found);
         guard.finish(Ts(3), &mut found);
-        let grown = Found::PseudoOpen { ip: [192, 0, 2, 1].into(), open_ports: 28, observed_at: Ts(3) };
+        let grown =
+            Found::PseudoOpen { ip: [192, 0, 2, 1].into(), open_ports: 28, acceptance: Acceptance::AllOpen, observed_at: Ts(3) };
         assert_eq!(found, [Found::Endpoint(open(3_306)), grown]);
     }
 

@@ -9,7 +9,7 @@ mod targets;
 pub use targets::UsageError;
 
 use crate::cli::{Format, ScanArgs};
-use ::scan::{Found, Pacer, Summary, Sweep};
+use ::scan::{Found, Pacer, Retries, Summary, Sweep};
 use anyhow::Context;
 use async_trait::async_trait;
 use model::service::Identity;
@@ -17,7 +17,7 @@ use model::settings::Pace;
 use model::{Endpoint, InScope, Observation, Scope, State, Ts};
 use output::{Outcome, Record, Sink};
 use services::{Budget, Identified, Permit};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::io::{self, Write};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -57,18 +57,13 @@ pub async fn run(args: ScanArgs) -> anyhow::Result<()> {
     let pace =
         Arc::new(Pacer::new(Pace { node_pps: args.rate, per_network_pps: args.rate, per_target_pps: args.rate }, Vec::new()));
     let sweep = Sweep {
-        targets: targets.ranges.clone(),
-        ports: args.port_set(),
-        scope: targets.scope.clone(),
         method: args.method,
-        pace: pace.clone(),
-        rate_pps: None,
-        retries: args.retries,
+        retries: Retries::Fixed(args.retries),
         timeout: Duration::from_millis(args.timeout_ms),
         ping: !args.no_ping,
         seed,
         report_all: args.all_states,
-        always_report: HashSet::new(),
+        ..Sweep::new(targets.ranges.clone(), args.port_set(), targets.scope.clone(), pace.clone())
     };
 
     let started = now();
@@ -134,7 +129,7 @@ impl Collector<'_> {
         let mut to_identify: Vec<Observation> = Vec::new();
         while let Some(found) = found.recv().await {
             match found {
-                Found::Host(_) => {}
+                Found::Host(_) | Found::AllFiltered { .. } => {}
                 Found::PseudoOpen { ip, open_ports, .. } => {
                     self.pseudo_open.insert(ip, open_ports);
                 }

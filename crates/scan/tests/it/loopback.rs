@@ -29,16 +29,8 @@ async fn listeners_on_loopback_are_open_and_everything_else_is_closed() {
 #[tokio::test]
 async fn loopback_is_alive() {
     let targets = vec!["127.0.0.1".parse().unwrap(), "::1".parse().unwrap()];
-    let ping = Ping {
-        scope: Scope::new(&targets, &[]),
-        targets,
-        method: Method::Auto,
-        pace: fast(),
-        rate_pps: None,
-        retries: 0,
-        timeout: Duration::from_millis(300),
-        seed: 1,
-    };
+    let scope = Scope::new(&targets, &[]);
+    let ping = Ping { retries: 0, timeout: Duration::from_millis(300), ..Ping::new(targets, scope, fast()) };
     let (found, summary) = all_found(|out, progress, cancel| liveness(ping, out, progress, cancel)).await;
     assert!(found.iter().all(|f| matches!(f, Found::Host(h) if h.liveness == Liveness::Online)), "{found:?}");
     assert_eq!((found.len(), summary.hosts_up), (2, 2));

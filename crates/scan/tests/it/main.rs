@@ -9,8 +9,8 @@ mod pace;
 use model::address::IpRange;
 use model::settings::Pace;
 use model::{Endpoint, Observation, PortSet, Scope, State};
-use scan::{Found, Method, Pacer, Progress, ScanError, Summary, Sweep};
-use std::collections::{BTreeMap, HashSet};
+use scan::{Found, Pacer, Progress, Retries, ScanError, Summary, Sweep};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,20 +40,9 @@ pub fn fast() -> Arc<Pacer> {
 /// A sweep of these targets, which are its scope, as fast as it goes.
 pub fn sweep(targets: &[&str], set: &str) -> Sweep {
     let targets: Vec<IpRange> = targets.iter().map(|s| r(s)).collect();
-    Sweep {
-        scope: Scope::new(&targets, &[]),
-        targets,
-        ports: ports(set),
-        method: Method::Auto,
-        pace: fast(),
-        rate_pps: None,
-        retries: 1,
-        timeout: Duration::from_millis(150),
-        ping: false,
-        seed: 7,
-        report_all: false,
-        always_report: HashSet::new(),
-    }
+    let scope = Scope::new(&targets, &[]);
+    let (retries, timeout) = (Retries::Fixed(1), Duration::from_millis(150));
+    Sweep { retries, timeout, seed: 7, ..Sweep::new(targets, ports(set), scope, fast()) }
 }
 
 /// Everything found by work that is given a channel, and how it ended.

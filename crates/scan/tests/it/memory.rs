@@ -5,7 +5,7 @@ use model::settings::Pace;
 use model::{Endpoint, Liveness, Reason, Scope, State};
 use proptest::prelude::*;
 use scan::memory::{Host, MemoryNetwork, Otherwise};
-use scan::{Found, Pacer, Ping, Progress, Recheck, Sweep, liveness_in, probe_endpoints_in, sweep_in};
+use scan::{Found, Pacer, Ping, Progress, Recheck, Retries, Sweep, liveness_in, probe_endpoints_in, sweep_in};
 use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -23,8 +23,8 @@ fn network(hosts: &[(&str, Host)]) -> MemoryNetwork {
 }
 
 fn ping(targets: &[&str]) -> Ping {
-    let Sweep { targets, scope, method, pace, rate_pps, retries, timeout, seed, .. } = sweep(targets, "1");
-    Ping { targets, scope, method, pace, rate_pps, retries, timeout, seed }
+    let Sweep { targets, scope, pace, timeout, seed, .. } = sweep(targets, "1");
+    Ping { timeout, seed, ..Ping::new(targets, scope, pace) }
 }
 
 #[tokio::test]
@@ -76,7 +76,7 @@ async fn only_open_and_named_endpoints_are_told_unless_all_are_asked_for() {
 #[tokio::test]
 async fn only_silence_is_repeated() {
     let mut s = sweep(&["192.0.2.1-192.0.2.2"], "1-100");
-    s.retries = 2;
+    s.retries = Retries::Fixed(2);
     let net = Arc::new(network(&[("192.0.2.1", host("22", Otherwise::Refuses))]));
     let (_, summary) = all_found(|out, progress, cancel| sweep_in(net.clone(), s, out, progress, cancel)).await;
     let sent = net.sent.lock().unwrap();
@@ -93,7 +93,7 @@ async fn repetition_makes_up_for_loss() {
     let mut network = MemoryNetwork::new(hosts);
     network.loss = 0.1;
     let mut s = sweep(&["192.0.2.0/24"], "22,80,443,8080");
-    s.retries = 4;
+    s.retries = Retries::Fixed(4);
     let (found, _) = all_found(|out, progress, cancel| sweep_in(Arc::new(network), s, out, progress, cancel)).await;
     assert!(opens(&found).len() >= 598, "{}", opens(&found).len());
 }
@@ -150,7 +150,7 @@ async fn liveness_says_something_about_every_target() {
 #[tokio::test]
 async fn a_recheck_says_the_state_of_each_endpoint() {
     let net = network(&[("192.0.2.1", host("22", Otherwise::Refuses)), ("2001:db8::1", host("443", Otherwise::Drops))]);
-    let Sweep { scope: _, method, pace, rate_pps, retries, timeout, seed, .. } = sweep(&["192.0.2.1"], "1");
+    let Sweep { pace, timeout, seed, .. } = sweep(&["192.0.2.1"], "1");
     let endpoints = [
         "192.0.2.1:22/tcp",
         "192.0.2.1:23/tcp",
@@ -161,7 +161,7 @@ async fn a_recheck_says_the_state_of_each_endpoint() {
     ];
     let endpoints = endpoints.iter().map(|e| e.parse().unwrap()).collect();
     let scope = Scope::new(&[r("192.0.2.0/26"), r("2001:db8::/64")], &[]);
-    let recheck = Recheck { endpoints, scope, method, pace, rate_pps, retries, timeout, seed };
+    let recheck = Recheck { timeout, seed, ..Recheck::new(endpoints, scope, pace) };
     let (found, summary) =
         all_found(|out, progress, cancel| probe_endpoints_in(Arc::new(net), recheck, out, progress, cancel)).await;
     let expected = [
@@ -183,7 +183,7 @@ async fn a_host_that_accepts_everything_is_recognised_and_its_high_risk_ports_ar
     ]));
     let mut s = sweep(&["192.0.2.1-192.0.2.3"], "1-10000");
     s.always_report = HashSet::from(["192.0.2.1:4321/tcp".parse().unwrap()]);
-    s.retries = 0;
+    s.retries = Retries::Fixed(0);
     let (found, summary) = all_found(|out, progress, cancel| sweep_in(net, s, out, progress, cancel)).await;
     let pseudo: Vec<_> = found
         .iter()
@@ -212,7 +212,7 @@ async fn a_host_that_accepts_everything_is_recognised_and_its_high_risk_ports_ar
 async fn opens_are_told_while_the_sweep_goes_on() {
     let net = Arc::new(network(&[("192.0.2.1", host("22", Otherwise::Refuses))]));
     let mut s = sweep(&["192.0.2.0/24"], "20-29");
-    s.retries = 0;
+    s.retries = Retries::Fixed(0);
     s.timeout = Duration::from_secs(3);
     let (tx, mut rx) = tokio::sync::mpsc::channel(16);
     let cancel = CancellationToken::new();
@@ -282,7 +282,7 @@ async fn a_slow_network_does_not_slow_the_others() {
     let net = Arc::new(network(&[]));
     let mut s = sweep(&["192.0.2.0/24", "198.51.100.0/28"], "1-20");
     s.pace = Arc::new(Pacer::new(pace, vec![cap]));
-    s.retries = 0;
+    s.retries = Retries::Fixed(0);
     let (_, _) = all_found(|out, progress, cancel| sweep_in(net.clone(), s, out, progress, cancel)).await;
     let sent = net.sent.lock().unwrap();
     let start = sent[0].0;
@@ -318,7 +318,7 @@ proptest! {
         s.scope = scope.clone();
         s.ping = ping;
         s.seed = seed;
-        s.retries = 1;
+        s.retries = Retries::Fixed(1);
         s.timeout = Duration::from_millis(10);
         s.pace = fast();
         s.always_report = (0..96).map(|n| Endpoint::tcp(at(n), 22)).collect();

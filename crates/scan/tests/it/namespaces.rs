@@ -9,7 +9,7 @@
 use crate::{all_found, fast, observations, opens, r, states, sweep};
 use model::{IpRange, Liveness, Reason, Scope};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
-use scan::{Found, Method, Ping, Sweep, liveness, sweep as scan_sweep};
+use scan::{Found, Method, Ping, Retries, Sweep, liveness, sweep as scan_sweep};
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::os::fd::AsFd;
@@ -231,9 +231,8 @@ fn real_hosts_are_found_alive_or_dead_with_the_reason() {
         let (found, summary) = net.scanner(move || async move {
             let targets = ["198.18.20.11-198.18.20.13", "198.18.20.99", "198.18.10.254", "198.18.10.77", "198.18.10.1"];
             let v6 = ["fd00:20::11-fd00:20::13", "fd00:20::99", "fd00:10::254", "fd00:10::77", "fd00:10::1"];
-            let Sweep { targets, scope, method, pace, rate_pps, retries, timeout, seed, .. } =
-                lab_sweep(&[&targets[..], &v6[..]].concat(), "1", method);
-            let ping = Ping { targets, scope, method, pace, rate_pps, retries, timeout, seed };
+            let Sweep { targets, scope, pace, timeout, seed, .. } = lab_sweep(&[&targets[..], &v6[..]].concat(), "1", method);
+            let ping = Ping { method, timeout, seed, ..Ping::new(targets, scope, pace) };
             all_found(|out, progress, cancel| liveness(ping, out, progress, cancel)).await
         });
         let hosts: BTreeMap<String, (Liveness, Reason)> = found
@@ -300,7 +299,7 @@ fn a_whole_port_range_of_a_real_host_is_found_without_a_miss() {
         let mut s = lab_sweep(&["198.18.20.11", "198.18.20.12"], "1-65535", Method::Syn);
         s.pace = fast();
         s.rate_pps = Some(30_000);
-        s.retries = 0;
+        s.retries = Retries::Fixed(0);
         all_found(|out, progress, cancel| scan_sweep(s, out, progress, cancel)).await
     });
     assert_eq!(opens(&found), ["198.18.20.11:6379/tcp", "198.18.20.12:6379/tcp"]);
@@ -316,7 +315,7 @@ fn a_socket_that_meets_itself_is_no_open_port() {
     let (found, summary) = net.scanner(|| async {
         let mut s = sweep(&["127.0.0.1", "198.18.10.1", "::1"], "32768-60999");
         s.method = Method::Connect;
-        s.retries = 0;
+        s.retries = Retries::Fixed(0);
         all_found(|out, progress, cancel| scan_sweep(s, out, progress, cancel)).await
     });
     assert_eq!(opens(&found), Vec::<String>::new());
