@@ -56,12 +56,11 @@ impl SynAsker {
     pub fn new(
         secret: Secret,
         answers: Sender<Answer>,
-        make_link: impl FnOnce(SourcePorts, Sink) -> io::Result<Arc<dyn Link>>,
+        make_link: impl FnOnce(SourcePorts, Arc<dyn Sink>) -> io::Result<Arc<dyn Link>>,
     ) -> io::Result<Self> {
         let ports = SourcePorts::here();
         let heard = Arc::new(Heard { secret, ports, answers, neighbors: Mutex::default(), overrun: AtomicU64::new(0) });
-        let sink = heard.clone();
-        let link = make_link(ports, Arc::new(move |interface, framing, frame: &[u8]| sink.hear(interface, framing, frame)))?;
+        let link = make_link(ports, heard.clone())?;
         Ok(SynAsker { link, secret, ports, heard })
     }
 
@@ -171,6 +170,12 @@ impl SynAsker {
     /// Frames and answers that had to be dropped.
     pub fn drops(&self) -> u64 {
         self.link.drops() + self.heard.overrun.load(Ordering::Relaxed)
+    }
+}
+
+impl Sink for Heard {
+    fn frame(&self, interface: u32, framing: Framing, frame: &[u8]) {
+        self.hear(interface, framing, frame);
     }
 }
 

@@ -2,15 +2,16 @@
 //! loss and delay, all from a seed. It reads the very frames that would go to the wire and answers with frames, so what is
 //! tested over it is everything but the wire. It decides nothing about probes.
 
-use super::{Interface, Link, Route, Sink};
+use super::outlet::{Carrier, Ledger};
+use super::{Batch, Interface, Link, Outlet, Route, Sink};
 use crate::order::mix;
-use model::PortSet;
+use model::{IpRange, PortSet};
 use packet::{Arp, Body, Ethernet, Flags, Frame, Framing, Ip, Mac, Packet, Tcp, TcpOptions, build, decode};
 use std::collections::HashMap;
 use std::io;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -173,50 +174,82 @@ fn remember<T>(list: &Mutex<Vec<T>>, item: T) {
 /// The network as a link.
 pub(crate) struct MemoryLink {
     network: Arc<MemoryNetwork>,
-    sink: Sink,
-    /// Answers under way, in the order in which they arrive: the delay is the same for all.
-    deliver: OnceLock<tokio::sync::mpsc::UnboundedSender<(Instant, Vec<u8>)>>,
+    outlet: Outlet,
 }
 
+/// Takes our frames to the hosts and brings their answers.
+struct Courier {
+    network: Arc<MemoryNetwork>,
+    sink: Arc<dyn Sink>,
+    /// Answers under way, in the order in which they arrive: the delay is the same for all.
+    deliver: Option<tokio::sync::mpsc::UnboundedSender<(Instant, Vec<u8>)>>,
+}
+
+/// The index of the network's one interface.
+const INTERFACE: u32 = 1;
+
 impl MemoryLink {
-    pub fn new(network: Arc<MemoryNetwork>, sink: Sink) -> Self {
-        MemoryLink { network, sink, deliver: OnceLock::new() }
+    pub fn new(network: Arc<MemoryNetwork>, sink: Arc<dyn Sink>) -> Self {
+        let courier = Courier { network: network.clone(), sink, deliver: None };
+        MemoryLink { network, outlet: Outlet::inline(INTERFACE, courier) }
     }
 }
 
 impl Link for MemoryLink {
     fn route(&self, to: IpAddr) -> io::Result<Route> {
         let src: IpAddr = if to.is_ipv4() { [192, 0, 2, 254].into() } else { "2001:db8:ffff::1".parse().expect("an address") };
-        let interface = Interface { index: 1, framing: self.network.framing(), mac: OURS, src };
+        let interface = Interface { index: INTERFACE, framing: self.network.framing(), mac: OURS, src, mtu: 1_500 };
         Ok(if self.network.on_link { Route::OnLink(interface) } else { Route::PointToPoint(interface) })
     }
 
-    fn send(&self, _: u32, frame: &[u8]) -> io::Result<()> {
-        let answers = self.network.answers(frame);
-        if self.network.lost() {
-            return Ok(());
+    fn routes(&self, range: IpRange) -> io::Result<Vec<(IpRange, Route)>> {
+        Ok(vec![(range, self.route(range.first())?)])
+    }
+
+    fn outlet(&self, _: u32) -> io::Result<Outlet> {
+        Ok(self.outlet.clone())
+    }
+
+    fn drops(&self) -> u64 {
+        0
+    }
+}
+
+impl Carrier for Courier {
+    fn carry(&mut self, batch: &Batch, ledger: &Ledger) -> io::Result<()> {
+        for n in 0..batch.len() {
+            let answers = self.network.answers(batch.frame(n));
+            ledger.left(batch, n..n + 1);
+            if self.network.lost() {
+                continue;
+            }
+            for answer in answers {
+                if !self.network.lost() {
+                    let at = Instant::now() + self.network.delay;
+                    // The receiving task ends only with the runtime.
+                    let _ = self.deliver().send((at, answer));
+                }
+            }
         }
-        let deliver = self.deliver.get_or_init(|| {
+        Ok(())
+    }
+}
+
+impl Courier {
+    fn deliver(&mut self) -> &tokio::sync::mpsc::UnboundedSender<(Instant, Vec<u8>)> {
+        self.deliver.get_or_insert_with(|| {
             let (tx, mut rx) = tokio::sync::mpsc::unbounded_channel::<(Instant, Vec<u8>)>();
             let (sink, framing) = (self.sink.clone(), self.network.framing());
             tokio::spawn(async move {
                 while let Some((at, frame)) = rx.recv().await {
                     tokio::time::sleep_until(at).await;
-                    sink(1, framing, &frame);
+                    sink.frame(INTERFACE, framing, &frame);
+                    if rx.is_empty() {
+                        sink.pause();
+                    }
                 }
             });
             tx
-        });
-        for answer in answers {
-            if !self.network.lost() {
-                // The receiving task ends only with the runtime.
-                let _ = deliver.send((Instant::now() + self.network.delay, answer));
-            }
-        }
-        Ok(())
-    }
-
-    fn drops(&self) -> u64 {
-        0
+        })
     }
 }

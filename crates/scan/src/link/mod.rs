@@ -1,17 +1,27 @@
-//! Where frames leave and arrive. A link says which way an address lies, takes frames and delivers frames; it knows no probe
-//! and no answer, those are `syn`'s.
+//! Where frames leave and arrive. A link says which way addresses lie, takes batches of frames and delivers frames; it knows
+//! no probe and no answer, those are `syn`'s.
 
+mod batch;
 pub(crate) mod memory;
+mod outlet;
 pub(crate) mod raw;
 mod route;
 
+pub(crate) use batch::Batch;
+pub(crate) use outlet::Outlet;
+
+use model::IpRange;
 use packet::{Framing, Mac};
 use std::io;
 use std::net::IpAddr;
-use std::sync::Arc;
 
-/// Takes every frame that arrives.
-pub(crate) type Sink = Arc<dyn Fn(u32, Framing, &[u8]) + Send + Sync>;
+/// Takes every frame that arrives. Called by the link's own receiver threads: it must not block for long.
+pub(crate) trait Sink: Send + Sync {
+    /// A frame that came in by the interface.
+    fn frame(&self, interface: u32, framing: Framing, frame: &[u8]);
+    /// No more frames just now: the time to hand on what was gathered.
+    fn pause(&self) {}
+}
 
 /// Which way an address lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,14 +49,28 @@ pub(crate) struct Interface {
     pub mac: Mac,
     /// Our address for this destination.
     pub src: IpAddr,
+    /// Largest IP packet it takes.
+    pub mtu: u32,
 }
 
 /// A way to the wire.
 pub(crate) trait Link: Send + Sync {
     /// Which way the address lies.
     fn route(&self, to: IpAddr) -> io::Result<Route>;
-    /// Sends one frame. [`io::ErrorKind::WouldBlock`] when there is no room just now.
-    fn send(&self, interface: u32, frame: &[u8]) -> io::Result<()>;
-    /// Frames that arrived and had to be dropped before the sink saw them.
+    /// Which way each part of the range lies: parts in order, without a gap, exact for every address.
+    fn routes(&self, range: IpRange) -> io::Result<Vec<(IpRange, Route)>>;
+    /// The way out by an interface that [`Link::route`] has named.
+    fn outlet(&self, interface: u32) -> io::Result<Outlet>;
+    /// Frames that arrived and had to be dropped before the sink saw them, so far.
     fn drops(&self) -> u64;
+
+    /// Hands over one frame. [`io::ErrorKind::WouldBlock`] when there is no room just now.
+    fn send(&self, interface: u32, frame: &[u8]) -> io::Result<()> {
+        let outlet = self.outlet(interface)?;
+        let room = outlet.try_reserve()?.ok_or(io::ErrorKind::WouldBlock)?;
+        let mut batch = outlet.batch();
+        batch.push(frame);
+        drop(room.send(batch));
+        Ok(())
+    }
 }

@@ -7,9 +7,11 @@
 //! gateway are the kernel's to follow, through `connect`: the kernel drops frames for 127.0.0.0/8 that come in by AF_PACKET.
 #![allow(unsafe_code)]
 
+use super::outlet::{Carrier, Ledger};
 use super::route::{Kernel, LinkInfo, Lookup};
-use super::{Interface, Link, Route, Sink};
+use super::{Batch, Interface, Link, Outlet, Route, Sink};
 use crate::cookie::SourcePorts;
+use model::IpRange;
 use packet::{Framing, Mac};
 use rustix::net::{RecvFlags, SendFlags};
 use socket2::{Domain, Protocol, SockAddr, SockFilter, Socket, Type};
@@ -27,7 +29,7 @@ pub(crate) struct RawLink {
     kernel: Mutex<Kernel>,
     open: Mutex<HashMap<u32, Option<Arc<Port>>>>,
     source_ports: SourcePorts,
-    sink: Sink,
+    sink: Arc<dyn Sink>,
 }
 
 /// An interface in use.
@@ -35,7 +37,8 @@ struct Port {
     socket: Arc<AsyncFd<Socket>>,
     framing: Framing,
     mac: Mac,
-    index: u32,
+    mtu: u32,
+    outlet: Outlet,
     drops: Arc<AtomicU64>,
     receiver: tokio::task::JoinHandle<()>,
 }
@@ -49,7 +52,7 @@ const LONGEST: usize = 2_048;
 
 impl RawLink {
     /// Opens nothing yet but the way to the routing table. Must be called within a tokio runtime.
-    pub fn new(source_ports: SourcePorts, sink: Sink) -> io::Result<Self> {
+    pub fn new(source_ports: SourcePorts, sink: Arc<dyn Sink>) -> io::Result<Self> {
         Ok(RawLink { kernel: Mutex::new(Kernel::open()?), open: Mutex::default(), source_ports, sink })
     }
 
@@ -60,7 +63,7 @@ impl RawLink {
             Entry::Vacant(slot) => {
                 let info = lock(&self.kernel).link(index)?;
                 let port = match framing(&info) {
-                    Some((framing, mac)) => Some(Arc::new(self.open_port(index, framing, mac)?)),
+                    Some((framing, mac)) => Some(Arc::new(self.open_port(index, framing, mac, info.mtu)?)),
                     None => None,
                 };
                 Ok(slot.insert(port).clone())
@@ -68,7 +71,7 @@ impl RawLink {
         }
     }
 
-    fn open_port(&self, index: u32, framing: Framing, mac: Mac) -> io::Result<Port> {
+    fn open_port(&self, index: u32, framing: Framing, mac: Mac, mtu: u32) -> io::Result<Port> {
         let kind = if framing == Framing::Ethernet { Type::RAW } else { Type::DGRAM };
         // Protocol 0: nothing is received before the filter is in place and the socket bound.
         let socket = Socket::new(Domain::PACKET, kind.nonblocking().cloexec(), Some(Protocol::from(0)))?;
@@ -82,7 +85,8 @@ impl RawLink {
         let socket = Arc::new(unsafe { AsyncFd::register_with_interest(socket, tokio::io::Interest::READABLE) }?);
         let drops = Arc::new(AtomicU64::new(0));
         let receiver = tokio::spawn(receive(socket.clone(), index, framing, self.sink.clone()));
-        Ok(Port { socket, framing, mac, index, drops, receiver })
+        let outlet = Outlet::threaded(index, Sender { socket: socket.clone(), framing, index })?;
+        Ok(Port { socket, framing, mac, mtu, outlet, drops, receiver })
     }
 }
 
@@ -98,7 +102,7 @@ impl Link for RawLink {
         let Some(port) = self.port(index)? else {
             return Ok(Route::Kernel);
         };
-        let interface = Interface { index, framing: port.framing, mac: port.mac, src };
+        let interface = Interface { index, framing: port.framing, mac: port.mac, src, mtu: port.mtu };
         Ok(match (port.framing, gateway) {
             (Framing::Bare, _) => Route::PointToPoint(interface),
             (Framing::Ethernet, Some(gateway)) => Route::Via(interface, gateway),
@@ -106,26 +110,76 @@ impl Link for RawLink {
         })
     }
 
-    fn send(&self, interface: u32, frame: &[u8]) -> io::Result<()> {
-        let port = lock(&self.open).get(&interface).cloned().flatten().ok_or(io::ErrorKind::NotConnected)?;
-        let sent = match port.framing {
-            Framing::Ethernet => rustix::net::send(port.socket.get_ref(), frame, SendFlags::DONTWAIT).map_err(io::Error::from),
-            Framing::Bare => {
-                let v4 = frame.first().is_some_and(|byte| byte >> 4 == 4);
-                let protocol = if v4 { libc::ETH_P_IP } else { libc::ETH_P_IPV6 };
-                port.socket.get_ref().send_to(frame, &link_address(port.index, protocol as u16)?)
+    fn routes(&self, range: IpRange) -> io::Result<Vec<(IpRange, Route)>> {
+        let mut parts: Vec<(IpRange, Route)> = Vec::new();
+        for ip in range.iter() {
+            let route = self.route(ip)?;
+            match parts.last_mut() {
+                Some((part, same)) if *same == route => *part = IpRange::new(part.first(), ip).unwrap_or(*part),
+                _ => parts.push((IpRange::single(ip), route)),
             }
-        };
-        match sent {
-            Ok(_) => Ok(()),
-            // The device's queue is full: the same as a full socket buffer.
-            Err(e) if e.raw_os_error() == Some(libc::ENOBUFS) => Err(io::ErrorKind::WouldBlock.into()),
-            Err(e) => Err(e),
         }
+        Ok(parts)
+    }
+
+    fn outlet(&self, interface: u32) -> io::Result<Outlet> {
+        let port = lock(&self.open).get(&interface).cloned().flatten().ok_or(io::ErrorKind::NotConnected)?;
+        Ok(port.outlet.clone())
     }
 
     fn drops(&self) -> u64 {
         lock(&self.open).values().flatten().map(|port| port.count_drops()).sum()
+    }
+}
+
+/// Puts frames on the wire.
+struct Sender {
+    socket: Arc<AsyncFd<Socket>>,
+    framing: Framing,
+    index: u32,
+}
+
+/// How often a full device queue is tried again, a pause each time, before the frame is given up: a second in all.
+const BUSY_TRIES: u32 = 5_000;
+const BUSY_PAUSE: std::time::Duration = std::time::Duration::from_micros(200);
+
+impl Sender {
+    fn send(&self, frame: &[u8]) -> io::Result<()> {
+        match self.framing {
+            Framing::Ethernet => {
+                rustix::net::send(self.socket.get_ref(), frame, SendFlags::DONTWAIT)?;
+            }
+            Framing::Bare => {
+                let v4 = frame.first().is_some_and(|byte| byte >> 4 == 4);
+                let protocol = if v4 { libc::ETH_P_IP } else { libc::ETH_P_IPV6 };
+                self.socket.get_ref().send_to(frame, &link_address(self.index, protocol as u16)?)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Carrier for Sender {
+    fn carry(&mut self, batch: &Batch, ledger: &Ledger) -> io::Result<()> {
+        for (n, frame) in batch.frames().enumerate() {
+            let mut tries = 0;
+            loop {
+                match self.send(frame) {
+                    Ok(()) => ledger.left(batch, n..n + 1),
+                    Err(e) if matches!(e.raw_os_error(), Some(libc::ENOBUFS | libc::EAGAIN)) && tries < BUSY_TRIES => {
+                        tries += 1;
+                        std::thread::sleep(BUSY_PAUSE);
+                        continue;
+                    }
+                    Err(e) if matches!(e.raw_os_error(), Some(libc::ENOBUFS | libc::EAGAIN | libc::EMSGSIZE | libc::EINVAL)) => {
+                        ledger.lost(batch, n);
+                    }
+                    Err(e) => return Err(e),
+                }
+                break;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -157,14 +211,14 @@ impl Drop for Port {
     }
 }
 
-async fn receive(socket: Arc<AsyncFd<Socket>>, index: u32, framing: Framing, sink: Sink) {
+async fn receive(socket: Arc<AsyncFd<Socket>>, index: u32, framing: Framing, sink: Arc<dyn Sink>) {
     let mut frame = vec![0u8; LONGEST];
     loop {
         let Ok(mut ready) = socket.readable().await else { return };
         // At most so many before others get their turn.
         for _ in 0..256 {
             match rustix::net::recv(socket.get_ref(), &mut frame, RecvFlags::DONTWAIT) {
-                Ok((len, _)) => sink(index, framing, &frame[..len]),
+                Ok((len, _)) => sink.frame(index, framing, &frame[..len]),
                 Err(rustix::io::Errno::INTR) => {}
                 Err(rustix::io::Errno::AGAIN) => {
                     ready.clear_ready();
@@ -177,6 +231,7 @@ async fn receive(socket: Arc<AsyncFd<Socket>>, index: u32, framing: Framing, sin
                 }
             }
         }
+        sink.pause();
         tokio::task::yield_now().await;
     }
 }
@@ -288,7 +343,7 @@ mod tests {
     #[test]
     fn interfaces_are_framed_by_their_kind() {
         let mac = Mac([2, 0, 0, 0, 0, 1]);
-        let link = |kind, flags: i32| framing(&LinkInfo { kind, flags: flags as u32, mac: Some(mac) });
+        let link = |kind, flags: i32| framing(&LinkInfo { kind, flags: flags as u32, mtu: 1_500, mac: Some(mac) });
         assert_eq!(link(libc::ARPHRD_ETHER, libc::IFF_BROADCAST), Some((Framing::Ethernet, mac)));
         assert_eq!(link(0xfffe, libc::IFF_NOARP | libc::IFF_POINTOPOINT), Some((Framing::Bare, Mac::ZERO)));
         assert_eq!(link(libc::ARPHRD_ETHER, libc::IFF_NOARP), None, "an Ethernet without neighbours, such as dummy0");

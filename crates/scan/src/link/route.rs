@@ -34,6 +34,8 @@ pub(super) struct LinkInfo {
     pub kind: u16,
     /// `IFF_*`.
     pub flags: u32,
+    /// Largest IP packet.
+    pub mtu: u32,
     pub mac: Option<Mac>,
 }
 
@@ -54,6 +56,7 @@ const RTA_MULTIPATH: u16 = 9;
 const RTA_VIA: u16 = 18;
 const RTA_ENCAP: u16 = 22;
 const IFLA_ADDRESS: u16 = 1;
+const IFLA_MTU: u16 = 4;
 
 /// Longest answer: links list dozens of attributes, most of them small.
 const ANSWER: usize = 32 * 1024;
@@ -155,10 +158,15 @@ fn read_route(answer: &[u8]) -> Option<Lookup> {
 }
 
 fn read_link(answer: &[u8]) -> Option<LinkInfo> {
-    let mac = attributes(answer.get(16..)?)
-        .find(|&(kind, _)| kind == IFLA_ADDRESS)
-        .and_then(|(_, value)| Some(Mac(value.try_into().ok()?)));
-    Some(LinkInfo { kind: u16_at(answer, 2)?, flags: u32_at(answer, 8)?, mac })
+    let (mut mac, mut mtu) = (None, 0);
+    for (kind, value) in attributes(answer.get(16..)?) {
+        match kind {
+            IFLA_ADDRESS => mac = value.try_into().ok().map(Mac),
+            IFLA_MTU => mtu = u32_at(value, 0)?,
+            _ => {}
+        }
+    }
+    Some(LinkInfo { kind: u16_at(answer, 2)?, flags: u32_at(answer, 8)?, mtu, mac })
 }
 
 /// Attributes: length including the four bytes of the header, kind, value, padding to four bytes.

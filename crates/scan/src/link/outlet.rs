@@ -1,0 +1,317 @@
+//! The way out by one interface: a short queue of batches in front of whoever puts frames on the wire, with back pressure,
+//! used buffers handed back, and an account of what left and when. What is in the frames is the walker's; how they get onto
+//! the wire is the [`Carrier`]'s.
+
+use super::Batch;
+use std::io;
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+use tokio::sync::Notify;
+use tokio::sync::mpsc::{self, error::TrySendError};
+use tokio::time::Instant;
+
+/// Batches that may wait for the sender. Enough to bridge the time until the walker runs again, few enough that a frame
+/// handed over leaves within milliseconds.
+const DEPTH: usize = 8;
+
+/// Puts frames on the wire. It runs on a thread of its own and may block.
+pub(super) trait Carrier: Send {
+    /// Sends the batch and says in the ledger what became of each frame. An error is the end of this way out; what the
+    /// ledger then has no word of is lost.
+    fn carry(&mut self, batch: &Batch, ledger: &Ledger) -> io::Result<()>;
+}
+
+/// What left an outlet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Left {
+    /// Frames that left.
+    pub frames: u64,
+    /// Frames that could not be sent: the device had no room for a long time, or refused the frame.
+    pub lost: u64,
+    /// When the last one left.
+    pub at: Instant,
+}
+
+/// What became of frames; shared by both sides of an outlet.
+pub(super) struct Ledger {
+    interface: u32,
+    /// Given up by whoever fills batches.
+    handed: AtomicU64,
+    left: AtomicU64,
+    lost: AtomicU64,
+    epoch: Instant,
+    /// Microseconds from the epoch to the last frame.
+    last_us: AtomicU64,
+    failed: OnceLock<(io::ErrorKind, String)>,
+    spent: Mutex<Vec<Batch>>,
+    moved: Notify,
+}
+
+/// The way out by one interface. Clones are the same way.
+#[derive(Clone)]
+pub(crate) struct Outlet {
+    ledger: Arc<Ledger>,
+    way: Way,
+}
+
+#[derive(Clone)]
+enum Way {
+    /// To a sender thread.
+    Queue(mpsc::Sender<Batch>),
+    /// At once, by whoever hands the batch over: links that need no wire.
+    Inline(Arc<Mutex<dyn Carrier>>),
+}
+
+/// Room for one batch.
+pub(crate) struct Room<'a> {
+    outlet: &'a Outlet,
+    permit: Option<mpsc::Permit<'a, Batch>>,
+}
+
+impl Outlet {
+    /// An outlet whose sender is a thread of its own. The thread ends when all clones are gone and the queue is empty.
+    pub(super) fn threaded(interface: u32, carrier: impl Carrier + 'static) -> io::Result<Outlet> {
+        let (tx, mut rx) = mpsc::channel::<Batch>(DEPTH);
+        let ledger = Arc::new(Ledger::new(interface));
+        let theirs = ledger.clone();
+        let mut carrier = carrier;
+        let send = move || {
+            while let Some(batch) = rx.blocking_recv() {
+                if !theirs.settle(batch, &mut carrier) {
+                    break;
+                }
+            }
+            // Whoever waits for room must learn that there will be none.
+            rx.close();
+            while let Some(batch) = rx.blocking_recv() {
+                theirs.lost.fetch_add(batch.len() as u64, Ordering::Release);
+            }
+            theirs.moved.notify_waiters();
+        };
+        std::thread::Builder::new().name(format!("scan-send-{interface}")).spawn(send)?;
+        Ok(Outlet { ledger, way: Way::Queue(tx) })
+    }
+
+    /// An outlet without a thread: batches are carried while they are handed over.
+    pub(super) fn inline(interface: u32, carrier: impl Carrier + 'static) -> Outlet {
+        Outlet { ledger: Arc::new(Ledger::new(interface)), way: Way::Inline(Arc::new(Mutex::new(carrier))) }
+    }
+
+    /// The interface it leads to.
+    pub fn interface(&self) -> u32 {
+        self.ledger.interface
+    }
+
+    /// An empty batch to fill, one that was used before if there is one.
+    pub fn batch(&self) -> Batch {
+        self.ledger.spent.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
+    }
+
+    /// Waits until there is room for a batch. An error is why no frame will ever leave again.
+    pub async fn reserve(&self) -> io::Result<Room<'_>> {
+        let permit = match &self.way {
+            Way::Queue(queue) => Some(queue.reserve().await.map_err(|_| self.ledger.failure())?),
+            Way::Inline(_) => None,
+        };
+        self.room(permit)
+    }
+
+    /// Room for a batch if there is some just now.
+    pub fn try_reserve(&self) -> io::Result<Option<Room<'_>>> {
+        let permit = match &self.way {
+            Way::Queue(queue) => match queue.try_reserve() {
+                Ok(permit) => Some(permit),
+                Err(TrySendError::Full(())) => return Ok(None),
+                Err(TrySendError::Closed(())) => return Err(self.ledger.failure()),
+            },
+            Way::Inline(_) => None,
+        };
+        self.room(permit).map(Some)
+    }
+
+    fn room<'a>(&'a self, permit: Option<mpsc::Permit<'a, Batch>>) -> io::Result<Room<'a>> {
+        if self.ledger.failed.get().is_some() {
+            return Err(self.ledger.failure());
+        }
+        Ok(Room { outlet: self, permit })
+    }
+
+    /// What has left so far.
+    pub fn left(&self) -> Left {
+        let ledger = &self.ledger;
+        // The count is read first: a frame counted left no later than the instant read after it.
+        let frames = ledger.left.load(Ordering::Acquire);
+        let at = ledger.epoch + Duration::from_micros(ledger.last_us.load(Ordering::Acquire));
+        Left { frames, lost: ledger.lost.load(Ordering::Acquire), at }
+    }
+
+    /// Frames handed over that are still on their way out.
+    pub fn waiting(&self) -> u64 {
+        let Left { frames, lost, .. } = self.left();
+        self.ledger.handed.load(Ordering::Acquire).saturating_sub(frames + lost)
+    }
+
+    /// Why no frame will leave any more, once that is so.
+    pub fn check(&self) -> io::Result<()> {
+        if self.ledger.failed.get().is_some() { Err(self.ledger.failure()) } else { Ok(()) }
+    }
+
+    /// Waits until everything handed over so far has left or is lost.
+    pub async fn drained(&self) -> io::Result<Left> {
+        loop {
+            let moved = self.ledger.moved.notified();
+            tokio::pin!(moved);
+            moved.as_mut().enable();
+            self.check()?;
+            if self.waiting() == 0 {
+                return Ok(self.left());
+            }
+            moved.await;
+        }
+    }
+}
+
+impl Room<'_> {
+    /// Hands the batch over and gives an empty one back.
+    pub fn send(self, batch: Batch) -> Batch {
+        let outlet = self.outlet;
+        outlet.ledger.handed.fetch_add(batch.len() as u64, Ordering::Release);
+        match (self.permit, &outlet.way) {
+            (Some(permit), _) => permit.send(batch),
+            (None, Way::Inline(carrier)) => {
+                outlet.ledger.settle(batch, &mut *carrier.lock().unwrap_or_else(PoisonError::into_inner));
+            }
+            (None, Way::Queue(_)) => unreachable!("a queue gives permits"),
+        }
+        outlet.batch()
+    }
+}
+
+impl Ledger {
+    fn new(interface: u32) -> Self {
+        Ledger {
+            interface,
+            handed: AtomicU64::new(0),
+            left: AtomicU64::new(0),
+            lost: AtomicU64::new(0),
+            epoch: Instant::now(),
+            last_us: AtomicU64::new(0),
+            failed: OnceLock::new(),
+            spent: Mutex::default(),
+            moved: Notify::new(),
+        }
+    }
+
+    /// Frames of the batch that have left just now, one after the other.
+    pub fn left(&self, _batch: &Batch, frames: Range<usize>) {
+        let now = self.epoch.elapsed().as_micros() as u64;
+        self.last_us.store(now, Ordering::Release);
+        self.left.fetch_add(frames.len() as u64, Ordering::Release);
+    }
+
+    /// A frame of the batch that could not be sent.
+    pub fn lost(&self, _batch: &Batch, _frame: usize) {
+        self.lost.fetch_add(1, Ordering::Release);
+    }
+
+    /// Has the batch carried and keeps its memory. `false` when the way has come to its end.
+    fn settle(&self, mut batch: Batch, carrier: &mut dyn Carrier) -> bool {
+        let count = |l: &Self| l.left.load(Ordering::Acquire) + l.lost.load(Ordering::Acquire);
+        let before = count(self);
+        let carried = carrier.carry(&batch, self);
+        let unsettled = (batch.len() as u64).saturating_sub(count(self) - before);
+        self.lost.fetch_add(unsettled, Ordering::Release);
+        batch.clear();
+        let mut spent = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
+        if spent.len() <= DEPTH {
+            spent.push(batch);
+        }
+        drop(spent);
+        let alive = match carried {
+            Ok(()) => true,
+            Err(e) => {
+                let _ = self.failed.set((e.kind(), e.to_string()));
+                false
+            }
+        };
+        self.moved.notify_waiters();
+        alive
+    }
+
+    fn failure(&self) -> io::Error {
+        match self.failed.get() {
+            Some((kind, what)) => io::Error::new(*kind, what.clone()),
+            None => io::Error::new(io::ErrorKind::BrokenPipe, "the sender thread has ended"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc as std_mpsc;
+
+    /// Waits for leave before each batch; a batch of no frames is the end of the wire.
+    struct Gate(std_mpsc::Receiver<()>);
+
+    impl Carrier for Gate {
+        fn carry(&mut self, batch: &Batch, ledger: &Ledger) -> io::Result<()> {
+            let _ = self.0.recv();
+            if batch.is_empty() {
+                return Err(io::Error::from_raw_os_error(libc::ENETDOWN));
+            }
+            ledger.lost(batch, 0);
+            ledger.left(batch, 1..batch.len());
+            Ok(())
+        }
+    }
+
+    fn batch(outlet: &Outlet, frames: usize) -> Batch {
+        let mut batch = outlet.batch();
+        for _ in 0..frames {
+            batch.push(&[0; 60]);
+        }
+        batch
+    }
+
+    #[tokio::test]
+    async fn a_full_queue_holds_the_walker_back_and_every_frame_is_accounted_for() {
+        let (leave, gate) = std_mpsc::channel();
+        let outlet = Outlet::threaded(7, Gate(gate)).unwrap();
+        let mut handed = 0;
+        // The sender takes one more out of the queue and waits with it.
+        while let Some(room) = outlet.try_reserve().unwrap() {
+            room.send(batch(&outlet, 10));
+            handed += 10;
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert_eq!((outlet.waiting(), outlet.left().frames), (handed, 0));
+        assert!(tokio::time::timeout(Duration::from_millis(20), outlet.reserve()).await.is_err());
+        (0..handed).for_each(|_| leave.send(()).unwrap());
+        let left = outlet.drained().await.unwrap();
+        assert_eq!((left.frames, left.lost), (handed / 10 * 9, handed / 10));
+        assert!(left.at <= Instant::now());
+        let used = outlet.batch();
+        assert_eq!(used, Batch::default(), "used memory comes back empty");
+    }
+
+    #[tokio::test]
+    async fn a_broken_wire_is_said_to_everybody_who_waits() {
+        let (leave, gate) = std_mpsc::channel();
+        let outlet = Outlet::threaded(7, Gate(gate)).unwrap();
+        outlet.reserve().await.unwrap().send(Batch::default());
+        outlet.reserve().await.unwrap().send(batch(&outlet, 3));
+        leave.send(()).unwrap();
+        let error = loop {
+            match outlet.reserve().await {
+                Ok(room) => drop(room),
+                Err(e) => break e,
+            }
+            tokio::task::yield_now().await;
+        };
+        assert_eq!(error.kind(), io::Error::from_raw_os_error(libc::ENETDOWN).kind());
+        assert!(outlet.drained().await.is_err() && outlet.check().is_err() && outlet.try_reserve().is_err());
+    }
+}
