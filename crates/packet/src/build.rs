@@ -6,7 +6,7 @@
 
 use crate::checksum::transport_sum;
 use crate::number;
-use crate::{Arp, Ethernet, Flags, Ip, Mac, Tcp, TcpOptions, solicited_node};
+use crate::{Arp, Ethernet, Flags, Ip, Mac, Tcp, TcpOptions, UDP_HEADER, Udp, solicited_node};
 use etherparse::{IpNumber, Ipv4Header, Ipv6Header, TcpHeader, TcpOptionElement};
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -73,6 +73,40 @@ pub fn tcp(frame: &mut Vec<u8>, link: Option<Ethernet>, ip: &Ip, tcp: &Tcp) {
     let sum = transport_sum(ip.src, ip.dst, number::TCP, &bytes);
     bytes[16..18].copy_from_slice(&sum.to_be_bytes());
     write_ip(frame, link, ip, number::TCP, &bytes);
+}
+
+/// A UDP datagram. One whose payload does not fit into 65,535 bytes leaves the buffer empty.
+pub fn udp(frame: &mut Vec<u8>, link: Option<Ethernet>, ip: &Ip, udp: &Udp, payload: &[u8]) {
+    frame.clear();
+    let Some(mut bytes) = datagram(udp, payload) else { return };
+    let sum = udp_sum(ip.src, ip.dst, &bytes);
+    bytes[6..8].copy_from_slice(&sum.to_be_bytes());
+    write_ip(frame, link, ip, number::UDP, &bytes);
+}
+
+/// The checksum field that [`udp`] writes for this datagram: what an ICMP error that quotes the datagram carries back. Zero
+/// means "not computed" in IPv4 and is forbidden in IPv6, so a sum of zero is sent as its other form (RFC 768, RFC 8200
+/// section 8.1).
+pub fn udp_checksum(src: IpAddr, dst: IpAddr, udp: &Udp, payload: &[u8]) -> Option<u16> {
+    Some(udp_sum(src, dst, &datagram(udp, payload)?))
+}
+
+/// Header, its sum still zero, and payload.
+fn datagram(udp: &Udp, payload: &[u8]) -> Option<Vec<u8>> {
+    let len = u16::try_from(UDP_HEADER + payload.len()).ok()?;
+    let mut bytes = Vec::with_capacity(usize::from(len));
+    for field in [udp.src_port, udp.dst_port, len, 0] {
+        bytes.extend_from_slice(&field.to_be_bytes());
+    }
+    bytes.extend_from_slice(payload);
+    Some(bytes)
+}
+
+fn udp_sum(src: IpAddr, dst: IpAddr, datagram: &[u8]) -> u16 {
+    match transport_sum(src, dst, number::UDP, datagram) {
+        0 => 0xffff,
+        sum => sum,
+    }
 }
 
 /// An echo request, ICMP or ICMPv6 by the addresses.

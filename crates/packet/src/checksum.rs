@@ -13,7 +13,7 @@ use std::net::IpAddr;
 pub struct Checksums {
     /// Of the IPv4 header; IPv6 has none and counts as right.
     pub ip: bool,
-    /// Of the TCP or ICMP message; other protocols are not looked at and count as right.
+    /// Of the TCP, UDP or ICMP message; other protocols are not looked at and count as right.
     pub transport: bool,
 }
 
@@ -45,6 +45,9 @@ pub fn checksums(frame: &[u8], framing: Framing) -> Option<Checksums> {
         number::TCP | number::ICMPV6 => {
             sums_to_zero(pseudo_header(raw.src, raw.dst, raw.protocol, raw.payload.len()).add_slice(raw.payload))
         }
+        // A sum of zero was not computed (RFC 768); in IPv6 that is an error (RFC 8200 section 8.1).
+        number::UDP if decode::be16(raw.payload, 6) == Some(0) => raw.src.is_ipv4(),
+        number::UDP => sums_to_zero(pseudo_header(raw.src, raw.dst, raw.protocol, raw.payload.len()).add_slice(raw.payload)),
         number::ICMP => sums_to_zero(Sum16BitWords::new().add_slice(raw.payload)),
         _ => true,
     };

@@ -3,7 +3,7 @@
 //! Bytes come from strangers: every index is checked, every loop is bounded, lengths in headers are believed only as far as
 //! the bytes reach.
 
-use crate::{Arp, Flags, Framing, Ip, Mac, Tcp, TcpOptions, number};
+use crate::{Arp, Flags, Framing, Ip, Mac, Tcp, TcpOptions, UDP_HEADER, Udp, number};
 use etherparse::{Ipv4HeaderSlice, Ipv6HeaderSlice, TcpHeaderSlice, TcpOptionElement};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -30,6 +30,13 @@ pub struct Packet<'a> {
 pub enum Body<'a> {
     /// A TCP segment.
     Tcp(Tcp),
+    /// A UDP datagram.
+    Udp {
+        /// Its ports.
+        udp: Udp,
+        /// Its data; of a first fragment, the part that came with it.
+        payload: &'a [u8],
+    },
     /// An ICMP or ICMPv6 echo.
     Echo {
         /// A reply rather than a request.
@@ -82,6 +89,8 @@ pub(crate) struct IpLayer<'a> {
     /// The fixed header with its IPv4 options.
     pub header: &'a [u8],
     pub payload: &'a [u8],
+    /// More of it follows in other packets.
+    pub fragmented: bool,
 }
 
 /// Reads a frame. `None` for what is malformed, not IP or ARP, or a later fragment.
@@ -96,6 +105,7 @@ pub fn decode(frame: &[u8], framing: Framing) -> Option<Frame<'_>> {
     let ip = Ip { src: layer.src, dst: layer.dst, ttl: layer.ttl, id: layer.id };
     let body = match layer.protocol {
         number::TCP => Body::Tcp(tcp(layer.payload)?),
+        number::UDP => udp(&layer)?,
         number::ICMP if ip.src.is_ipv4() => icmp_v4(layer.payload)?,
         number::ICMPV6 if ip.src.is_ipv6() => icmp_v6(layer.payload, ip.ttl)?,
         protocol => Body::Other { protocol },
@@ -137,6 +147,7 @@ pub(crate) fn ip_packet(packet: &[u8], quoted: bool) -> Option<IpLayer<'_>> {
                 protocol: header.protocol().0,
                 header: packet.get(..header_len)?,
                 payload,
+                fragmented: header.more_fragments(),
             })
         }
         6 => {
@@ -147,7 +158,7 @@ pub(crate) fn ip_packet(packet: &[u8], quoted: bool) -> Option<IpLayer<'_>> {
                 None if quoted => packet.get(40..)?,
                 None => return None,
             };
-            let (protocol, payload) = skip_extensions(header.next_header().0, rest)?;
+            let (protocol, payload, fragmented) = skip_extensions(header.next_header().0, rest)?;
             Some(IpLayer {
                 src: header.source_addr().into(),
                 dst: header.destination_addr().into(),
@@ -156,28 +167,32 @@ pub(crate) fn ip_packet(packet: &[u8], quoted: bool) -> Option<IpLayer<'_>> {
                 protocol,
                 header: packet.get(..40)?,
                 payload,
+                fragmented,
             })
         }
         _ => None,
     }
 }
 
-/// Follows IPv6 extension headers to the transport header; `None` for later fragments.
-fn skip_extensions(mut next: u8, mut rest: &[u8]) -> Option<(u8, &[u8])> {
+/// Follows IPv6 extension headers to the transport header, and says whether more fragments follow; `None` for later fragments.
+fn skip_extensions(mut next: u8, mut rest: &[u8]) -> Option<(u8, &[u8], bool)> {
+    let mut fragmented = false;
     for _ in 0..MAX_EXTENSIONS {
         let len = match next {
             // Hop-by-hop, routing, destination options: length in units of 8 bytes, less the first.
             0 | 43 | 60 => 8 * (usize::from(*rest.get(1)?) + 1),
             // Fragment.
             44 => {
-                if u16::from_be_bytes([*rest.get(2)?, *rest.get(3)?]) >> 3 != 0 {
+                let field = u16::from_be_bytes([*rest.get(2)?, *rest.get(3)?]);
+                if field >> 3 != 0 {
                     return None;
                 }
+                fragmented |= field & 1 == 1;
                 8
             }
             // Authentication: length in units of 4 bytes, less two.
             51 => 4 * (usize::from(*rest.get(1)?) + 2),
-            _ => return Some((next, rest)),
+            _ => return Some((next, rest, fragmented)),
         };
         next = *rest.first()?;
         rest = rest.get(len..)?;
@@ -232,6 +247,18 @@ fn tcp(segment: &[u8]) -> Option<Tcp> {
         window: header.window_size(),
         options,
     })
+}
+
+/// A UDP datagram. Its own length counts, not the packet's (RFC 768); only of a first fragment may some of it be missing.
+fn udp<'a>(layer: &IpLayer<'a>) -> Option<Body<'a>> {
+    let datagram = layer.payload;
+    let len = usize::from(be16(datagram, 4)?);
+    let payload = match datagram.get(UDP_HEADER..len) {
+        Some(payload) => payload,
+        None if layer.fragmented && len >= UDP_HEADER => datagram.get(UDP_HEADER..)?,
+        None => return None,
+    };
+    Some(Body::Udp { udp: Udp { src_port: be16(datagram, 0)?, dst_port: be16(datagram, 2)? }, payload })
 }
 
 fn icmp_v4(message: &[u8]) -> Option<Body<'_>> {

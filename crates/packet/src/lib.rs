@@ -1,4 +1,4 @@
-//! Bytes ↔ Ethernet, ARP, neighbour discovery, IPv4, IPv6, ICMP, ICMPv6 and TCP headers.
+//! Bytes ↔ Ethernet, ARP, neighbour discovery, IPv4, IPv6, ICMP, ICMPv6, TCP and UDP headers.
 //!
 //! Sans-IO: [`build`] writes frames into a buffer, [`decode`] reads any bytes into a [`Frame`], and [`Reply`] says what a
 //! frame means as an answer to a probe, with the probe unwrapped that an ICMP error quotes. Nothing here panics, whatever
@@ -127,6 +127,18 @@ pub struct TcpOptions {
     /// Shift of the window, at most 14 in real stacks.
     pub window_scale: Option<u8>,
 }
+
+/// The ports of a UDP datagram; length and checksum follow from the payload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Udp {
+    /// Sender's port.
+    pub src_port: u16,
+    /// Receiver's port.
+    pub dst_port: u16,
+}
+
+/// Bytes of a UDP header (RFC 768).
+pub(crate) const UDP_HEADER: usize = 8;
 
 /// An ARP packet for IPv4 over Ethernet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

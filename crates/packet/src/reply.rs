@@ -35,6 +35,17 @@ pub enum Reply<'a> {
         /// Time to live on arrival.
         ttl: u8,
     },
+    /// A UDP datagram.
+    Udp {
+        /// Who answers.
+        from: SocketAddr,
+        /// Whom.
+        to: SocketAddr,
+        /// Its data.
+        payload: &'a [u8],
+        /// Time to live on arrival.
+        ttl: u8,
+    },
     /// A packet of ours could not be delivered.
     Unreachable {
         /// Who says so.
@@ -84,6 +95,8 @@ pub struct Quoted {
     pub src: IpAddr,
     /// To whom.
     pub dst: IpAddr,
+    /// Its IPv4 identification; IPv6 has none and reads as zero.
+    pub id: u16,
     /// What it carried.
     pub probe: QuotedProbe,
 }
@@ -100,12 +113,16 @@ pub enum QuotedProbe {
         /// Its sequence number.
         seq: u32,
     },
-    /// A UDP datagram.
+    /// A UDP datagram: the whole of its header.
     Udp {
         /// Its source port.
         src_port: u16,
         /// Its destination port.
         dst_port: u16,
+        /// Its length, header included.
+        len: u16,
+        /// Its checksum.
+        checksum: u16,
     },
     /// An echo request.
     Echo {
@@ -145,6 +162,12 @@ impl<'a> Reply<'a> {
                     ttl: ip.ttl,
                 })
             }
+            Body::Udp { udp, payload } => Some(Reply::Udp {
+                from: SocketAddr::new(ip.src, udp.src_port),
+                to: SocketAddr::new(ip.dst, udp.dst_port),
+                payload,
+                ttl: ip.ttl,
+            }),
             Body::Echo { is_reply: true, id, seq, payload } => {
                 Some(Reply::EchoReply { from: ip.src, to: ip.dst, id, seq, payload })
             }
@@ -165,11 +188,16 @@ impl Quoted {
         let payload = layer.payload;
         let probe = match layer.protocol {
             number::TCP => QuotedProbe::Tcp { src_port: be16(payload, 0)?, dst_port: be16(payload, 2)?, seq: be32(payload, 4)? },
-            number::UDP => QuotedProbe::Udp { src_port: be16(payload, 0)?, dst_port: be16(payload, 2)? },
+            number::UDP => QuotedProbe::Udp {
+                src_port: be16(payload, 0)?,
+                dst_port: be16(payload, 2)?,
+                len: be16(payload, 4)?,
+                checksum: be16(payload, 6)?,
+            },
             number::ICMP if *payload.first()? == 8 => QuotedProbe::Echo { id: be16(payload, 4)?, seq: be16(payload, 6)? },
             number::ICMPV6 if *payload.first()? == 128 => QuotedProbe::Echo { id: be16(payload, 4)?, seq: be16(payload, 6)? },
             _ => return None,
         };
-        Some(Quoted { src: layer.src, dst: layer.dst, probe })
+        Some(Quoted { src: layer.src, dst: layer.dst, id: layer.id, probe })
     }
 }

@@ -243,7 +243,7 @@ impl Heard {
                 asked.is_none().then(|| *asked = Some(mac))?;
                 Some((ip, Ask::Neighbor, Said::Neighbor))
             }
-            Reply::NeighborAdvert { mac: None, .. } => None,
+            Reply::NeighborAdvert { mac: None, .. } | Reply::Udp { .. } => None,
         }
     }
 }

@@ -34,6 +34,11 @@ pub fn samples() -> Vec<(&'static str, Vec<u8>)> {
         all.push((name("unreachable"), frame.clone()));
         build::echo_reply(&mut frame, Some(LINK), &ip, 1, 2, b"payload");
         all.push((name("echo-reply"), frame.clone()));
+        build::udp(&mut frame, Some(LINK), &ip, &Udp { src_port: 53, dst_port: 61_000 }, b"answer");
+        all.push((name("udp"), frame.clone()));
+        let quoted = frame[14..].to_vec();
+        build::unreachable(&mut frame, Some(LINK), &ip, if v4 { 3 } else { 4 }, &quoted);
+        all.push((name("port-unreachable"), frame.clone()));
     }
     let arp = Arp {
         is_reply: true,

@@ -123,6 +123,42 @@ fn a_segment_behind_ipv6_extension_headers_is_found() {
 }
 
 #[test]
+fn a_datagram_is_as_long_as_it_says() {
+    for (a, b, header) in [("192.0.2.2", "192.0.2.1", 20), ("2001:db8::2", "2001:db8::1", 40)] {
+        let mut frame = Vec::new();
+        build::udp(&mut frame, None, &ip(a, b), &Udp { src_port: 53, dst_port: 61_000 }, b"answer");
+        let payload = |frame: &[u8]| match Reply::parse(frame, Framing::Bare) {
+            Some(Reply::Udp { payload, .. }) => Some(payload.to_vec()),
+            _ => None,
+        };
+        for (said, read) in [
+            (14, Some(&b"answer"[..])),
+            // The rest of the packet is nobody's.
+            (10, Some(&b"an"[..])),
+            (8, Some(&b""[..])),
+            // Shorter than its own header, or longer than what came.
+            (7, None),
+            (0, None),
+            (15, None),
+        ] {
+            frame[header + 5] = said;
+            assert_eq!(payload(&frame).as_deref(), read, "{a}: length {said}");
+        }
+    }
+}
+
+#[test]
+fn the_first_fragment_of_an_answer_is_an_answer() {
+    let mut frame = Vec::new();
+    build::udp(&mut frame, None, &ip("192.0.2.2", "192.0.2.1"), &Udp { src_port: 53, dst_port: 61_000 }, b"answer");
+    // The datagram says 3,000 bytes; this packet says that more follow.
+    (frame[6], frame[24], frame[25]) = (0x20, 0x0b, 0xb8);
+    assert!(matches!(Reply::parse(&frame, Framing::Bare), Some(Reply::Udp { payload: b"answer", .. })));
+    frame[7] = 1;
+    assert_eq!(Reply::parse(&frame, Framing::Bare), None, "a later fragment has no UDP header");
+}
+
+#[test]
 fn a_quoted_udp_or_echo_probe_is_unwrapped() {
     let mut sent = Vec::new();
     build::echo_request(&mut sent, None, &ip("192.0.2.1", "192.0.2.9"), 0x1234, 7, b"payload");
@@ -131,6 +167,6 @@ fn a_quoted_udp_or_echo_probe_is_unwrapped() {
     let mut udp = sent[..20].to_vec();
     udp[9] = 17;
     udp.extend_from_slice(&[0, 53, 0xee, 0x48, 0, 8, 0, 0]);
-    assert_eq!(Quoted::parse(&udp).unwrap().probe, QuotedProbe::Udp { src_port: 53, dst_port: 61_000 });
+    assert_eq!(Quoted::parse(&udp).unwrap().probe, QuotedProbe::Udp { src_port: 53, dst_port: 61_000, len: 8, checksum: 0 });
     assert_eq!(Quoted::parse(&sent[..27]), None, "seven bytes are not enough");
 }

@@ -80,6 +80,35 @@ proptest! {
     }
 
     #[test]
+    fn a_datagram_reads_back_as_built(link in link(), ip in ip(), src_port: u16, dst_port: u16, payload in prop::collection::vec(any::<u8>(), 0..64)) {
+        let mut frame = Vec::new();
+        let udp = Udp { src_port, dst_port };
+        build::udp(&mut frame, link, &ip, &udp, &payload);
+        assert_sums(&frame, framing(link));
+        prop_assert_eq!(decode(&frame, framing(link)), Some(Frame::Ip(Packet { ip, body: Body::Udp { udp, payload: &payload } })));
+    }
+
+    #[test]
+    fn an_error_gives_back_the_datagram_it_quotes(probe in ip(), src_port: u16, dst_port: u16, payload in prop::collection::vec(any::<u8>(), 0..64), keep in 8usize..60) {
+        let (mut sent, mut frame) = (Vec::new(), Vec::new());
+        let udp = Udp { src_port, dst_port };
+        build::udp(&mut sent, None, &probe, &udp, &payload);
+        let header = if probe.src.is_ipv4() { 20 } else { 40 };
+        let ip = Ip { src: probe.dst, dst: probe.src, ttl: 61, id: 0 };
+        build::unreachable(&mut frame, None, &ip, if probe.src.is_ipv4() { 3 } else { 4 }, &sent[..(header + keep).min(sent.len())]);
+        assert_sums(&frame, Framing::Bare);
+        let checksum = build::udp_checksum(probe.src, probe.dst, &udp, &payload).unwrap();
+        prop_assert_ne!(checksum, 0);
+        let expected = QuotedProbe::Udp { src_port, dst_port, len: 8 + payload.len() as u16, checksum };
+        match Reply::parse(&frame, Framing::Bare) {
+            Some(Reply::Unreachable { cause: Unreachable::Port, quoted, .. }) => {
+                prop_assert_eq!(quoted, Quoted { src: probe.src, dst: probe.dst, id: probe.id, probe: expected });
+            }
+            other => prop_assert!(false, "{other:?}"),
+        }
+    }
+
+    #[test]
     fn an_arp_packet_reads_back_as_built(is_reply: bool, sender_mac in mac(), target_mac in mac(), sender: u32, target: u32) {
         let arp = Arp { is_reply, sender_mac, sender_ip: sender.into(), target_mac, target_ip: target.into() };
         let mut frame = Vec::new();
@@ -119,7 +148,7 @@ proptest! {
         let expected = QuotedProbe::Tcp { src_port: tcp.src_port, dst_port: tcp.dst_port, seq: tcp.seq };
         match Reply::parse(&frame, framing(link)) {
             Some(Reply::Unreachable { from: said, quoted, code: 1, .. }) => {
-                prop_assert_eq!((said, quoted), (from, Quoted { src: probe.src, dst: probe.dst, probe: expected }));
+                prop_assert_eq!((said, quoted), (from, Quoted { src: probe.src, dst: probe.dst, id: probe.id, probe: expected }));
             }
             other => prop_assert!(false, "{other:?}"),
         }
@@ -131,6 +160,28 @@ fn addresses_of_two_families_make_no_frame() {
     let ip = Ip { src: "192.0.2.1".parse().unwrap(), dst: "2001:db8::1".parse().unwrap(), ttl: 64, id: 0 };
     let mut frame = vec![1, 2, 3];
     build::tcp(&mut frame, None, &ip, &build::syn(1, 2, 3, true));
+    assert!(frame.is_empty());
+}
+
+#[test]
+fn a_sum_of_zero_is_sent_as_all_ones() {
+    let (ip, udp) = (crate::ip("192.0.2.1", "192.0.2.2"), Udp { src_port: 61_000, dst_port: 53 });
+    let mut frame = Vec::new();
+    build::udp(&mut frame, None, &ip, &udp, &[0, 0]);
+    // Adding the sum to what it covers makes it zero.
+    let sum = [frame[26], frame[27]];
+    build::udp(&mut frame, None, &ip, &udp, &sum);
+    assert_eq!(frame[26..28], [0xff, 0xff]);
+    assert_eq!(checksums(&frame, Framing::Bare), Some(Checksums { ip: true, transport: true }));
+    frame[26..28].fill(0);
+    assert_eq!(checksums(&frame, Framing::Bare), Some(Checksums { ip: true, transport: true }), "not computed");
+}
+
+#[test]
+fn a_datagram_that_does_not_fit_makes_no_frame() {
+    let mut frame = vec![1, 2, 3];
+    let udp = Udp { src_port: 1, dst_port: 2 };
+    build::udp(&mut frame, None, &crate::ip("2001:db8::1", "2001:db8::2"), &udp, &vec![0; 65_528]);
     assert!(frame.is_empty());
 }
 
