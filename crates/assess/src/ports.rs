@@ -214,6 +214,11 @@ pub fn identify(state: &mut PortState, seen: &Identification) -> bool {
     if !proof && (state.service.is_some() || seen.identity == Identity::Unreachable) {
         return false;
     }
+    // What bytes proved to us is not given up for what another scanner makes of its own; our next visit decides.
+    let foreign = |s: &Option<model::Service>| s.as_ref().is_some_and(|s| s.source.is_some());
+    if foreign(&seen.service) && state.service.is_some() && !foreign(&state.service) {
+        return false;
+    }
     let changed = state.identity != Some(seen.identity) || state.service != seen.service;
     state.identity = Some(seen.identity);
     state.service.clone_from(&seen.service);

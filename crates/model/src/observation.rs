@@ -88,6 +88,8 @@ words! {
         Assumed = "assumed",
         /// We had it closed ourselves.
         OwnOrder = "own-order",
+        /// Another scanner said so, without a reason or with one that has no word here.
+        Reported = "reported",
     }
 }
 

@@ -55,7 +55,7 @@ pub struct Tls {
 }
 
 /// A service as the API, the CLI and the store carry it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Service {
     /// Short lower-case protocol name: `ssh`, `http`, `mysql`, `redis`; empty when only TLS or nothing is known.
     pub name: String,
@@ -68,6 +68,19 @@ pub struct Service {
     /// TLS in front of the service.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<Tls>,
+    /// Who says so, when it is not we who talked to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<Source>,
+}
+
+/// Another scanner that identified a service (I3).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Source {
+    /// How it came here and which scanner it was: `import:nmap`, `engine:masscan`.
+    pub name: String,
+    /// How sure that scanner said it was, 0 to 10; `None` where its output has no such number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confidence: Option<u8>,
 }
 
 /// What a web server on the endpoint shows to a browser; first form of the panel task.

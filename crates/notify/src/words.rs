@@ -127,6 +127,7 @@ pub(crate) fn reason(reason: Reason, language: Language) -> &'static str {
         Reason::UdpResponse => ("answered over UDP", "UDP 有应答"),
         Reason::Assumed => ("assumed", "按约定视为在线"),
         Reason::OwnOrder => ("closed by our own order", "由处置单关闭"),
+        Reason::Reported => ("reported by another scanner", "其他扫描器报告"),
     };
     match language {
         Language::En => en,

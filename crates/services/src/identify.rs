@@ -383,7 +383,13 @@ impl Inquiry<'_, '_> {
         };
         Conclusion {
             identity,
-            service: Some(Service { name: found.service, product: found.product, version: found.version, tls: self.tls.clone() }),
+            service: Some(Service {
+                name: found.service,
+                product: found.product,
+                version: found.version,
+                tls: self.tls.clone(),
+                source: None,
+            }),
             evidence: Some(evidence.to_owned()),
             banner,
         }
@@ -392,7 +398,7 @@ impl Inquiry<'_, '_> {
     fn protocol_only(&self, name: &str, evidence: &str, banner: Option<String>) -> Conclusion {
         Conclusion {
             identity: Identity::ProtocolOnly,
-            service: Some(Service { name: name.to_owned(), product: None, version: None, tls: self.tls.clone() }),
+            service: Some(Service { name: name.to_owned(), product: None, version: None, tls: self.tls.clone(), source: None }),
             evidence: Some(evidence.to_owned()),
             banner,
         }
@@ -420,7 +426,7 @@ impl Inquiry<'_, '_> {
         let evidence = self.heard.as_ref().map(|(evidence, _)| evidence.clone());
         let only = |name: &str, tls: Option<Tls>, evidence: String, banner: Option<String>| Conclusion {
             identity: Identity::ProtocolOnly,
-            service: Some(Service { name: name.to_owned(), product: None, version: None, tls }),
+            service: Some(Service { name: name.to_owned(), product: None, version: None, tls, source: None }),
             evidence: Some(evidence),
             banner,
         };

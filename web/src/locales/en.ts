@@ -168,6 +168,7 @@ export default {
     'udp-response': 'UDP response',
     assumed: 'assumed',
     'own-order': 'closed by us',
+    reported: 'reported by another scanner',
   },
   reasonHint: {
     rst: 'The host refused with a TCP RST',

@@ -168,6 +168,7 @@ export default {
     'udp-response': 'UDP 应答',
     assumed: '视为在线',
     'own-order': '由我方处置关闭',
+    reported: '其他扫描器报告',
   },
   reasonHint: {
     rst: '目标主机以 TCP RST 明确拒绝',

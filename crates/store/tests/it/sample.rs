@@ -187,6 +187,7 @@ pub fn service(name: &str, product: &str) -> Service {
             subject: "CN=shop".into(),
             ..Default::default()
         }),
+        source: None,
     }
 }
 

@@ -108,6 +108,18 @@ pub struct ServiceView {
     pub version: Option<String>,
     /// TLS in front of it.
     pub tls: Option<TlsView>,
+    /// Who says so, when it is not portreeve's own node that talked to it.
+    pub source: Option<SourceView>,
+}
+
+/// Another scanner that identified a service.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct SourceView {
+    /// How it came here and which scanner it was.
+    #[schema(example = "import:nmap")]
+    pub name: String,
+    /// How sure that scanner said it was, 0 to 10.
+    pub confidence: Option<u8>,
 }
 
 impl From<model::Service> for ServiceView {
@@ -127,6 +139,7 @@ impl From<model::Service> for ServiceView {
                 self_signed: t.self_signed,
                 sha256: t.sha256,
             }),
+            source: service.source.map(|s| SourceView { name: s.name, confidence: s.confidence }),
         }
     }
 }
