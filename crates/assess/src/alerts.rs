@@ -7,6 +7,7 @@ use model::alert::{Alert, AlertKind, AlertPolicy, AlertState};
 use model::asset::Asset;
 use model::exposure::{DispositionKind, Exposure, Risk, RiskReason, Severity};
 use model::port_state::Phase;
+use model::segment::SegmentNote;
 use model::{AlertId, Ts};
 
 /// Whether a risk is worth an alert. A port of a host that answers on every port never is: the host is, once.
@@ -38,6 +39,32 @@ pub fn pseudo_open(exposure: &Exposure, asset: Option<&Asset>, id: AlertId, now:
     alert(AlertKind::PseudoOpen, exposure, Severity::High, asset, id, now)
 }
 
+/// The alert that a segment became unknown or known again, carried by one of its open exposures.
+///
+/// High, because until it is over nothing that is said of the segment can be relied on; and never suppressed: a decision about
+/// the exposure that carries it, or a range that is still being learned, has nothing to do with whether we can see.
+pub fn segment(
+    kind: AlertKind,
+    note: SegmentNote,
+    episode: u32,
+    carrier: &Exposure,
+    asset: Option<&Asset>,
+    id: AlertId,
+    now: Ts,
+) -> Alert {
+    let since = note.since;
+    Alert {
+        state: AlertState::Pending,
+        suppressed_by: None,
+        opening: episode,
+        entry: None,
+        service: None,
+        observed_at: if kind == AlertKind::SegmentKnown { now } else { since },
+        segment: Some(note),
+        ..alert(kind, carrier, Severity::High, asset, id, now)
+    }
+}
+
 fn alert(kind: AlertKind, exposure: &Exposure, severity: Severity, asset: Option<&Asset>, id: AlertId, now: Ts) -> Alert {
     let suppressed_by = suppression(exposure, asset, now);
     Alert {
@@ -58,6 +85,7 @@ fn alert(kind: AlertKind, exposure: &Exposure, severity: Severity, asset: Option
         reason: exposure.close_reason.filter(|_| kind == AlertKind::Closed),
         observed_at: if kind == AlertKind::Closed { exposure.closed_at.unwrap_or(now) } else { exposure.opened_at },
         created_at: now,
+        segment: None,
     }
 }
 

@@ -8,6 +8,7 @@ use crate::alerts;
 use crate::exposure::{self, Change};
 use crate::owner::asset_for;
 use crate::ports::{self, FollowUp, Transition};
+use crate::segments::Watch;
 use model::alert::{Alert, AlertPolicy};
 use model::asset::Asset;
 use model::catalog::Catalog;
@@ -20,6 +21,7 @@ use model::settings::Hysteresis;
 use model::{AlertId, Endpoint, EventId, ExposureId, Ts, Vantage};
 use serde_json::json;
 use std::net::IpAddr;
+use std::sync::Arc;
 use uuid::Uuid;
 
 /// What every judgement of one report shares.
@@ -65,6 +67,8 @@ pub struct Dossier {
     pub port_changed: bool,
     /// What answers has just been found out, or has changed.
     pub identified: bool,
+    /// Its segment, by whose canaries silence is judged; `None` where nobody has a doubt.
+    pub watch: Option<Arc<Watch>>,
 }
 
 impl Dossier {
@@ -83,6 +87,7 @@ impl Dossier {
             follow_up: None,
             port_changed: false,
             identified: false,
+            watch: None,
         }
     }
 }
@@ -92,7 +97,7 @@ impl Judge<'_> {
     pub fn observe(&self, d: &mut Dossier, obs: &Observation, mint: &mut dyn FnMut() -> Uuid) {
         let before = d.port.clone();
         let last_open = before.as_ref().map(|p| p.last_open_at);
-        let folded = ports::fold(d.port.take(), obs, self.vantage, d.last_covered, self.hysteresis);
+        let folded = ports::fold_watched(d.port.take(), obs, self.vantage, d.last_covered, self.hysteresis, d.watch.as_deref());
         d.port_changed |= folded.state != before;
         d.port = folded.state;
         if d.port != before {

@@ -10,6 +10,7 @@ pub mod judge;
 pub mod metrics;
 pub mod owner;
 pub mod ports;
+pub mod segments;
 
 pub use judge::{Dossier, Judge};
 pub use owner::asset_for;

@@ -3,6 +3,7 @@
 //! An endpoint opens on several open observations and closes only on several that say *probed and not open*, over time
 //! (PR-9); it never closes because something was missing from an output. What the state means is left to `exposure`.
 
+use crate::segments::{self, Sight, Watch, is_silence};
 use model::observation::{Observation, Reason, State};
 use model::port_state::{Phase, PortState};
 use model::service::{Identification, Identity, PanelObservation};
@@ -11,6 +12,9 @@ use model::{Duration, Ts, Vantage};
 
 /// Least time between an observation and the next look at the same endpoint, so that two looks are two looks.
 const LEAST_GAP: Duration = Duration::secs(2);
+/// Between two looks at an endpoint that would have closed if its segment's canaries were not silent as well: as long as it
+/// takes to be sure of that.
+const DOUBT_GAP: Duration = segments::CONFIRM;
 
 /// A change of state.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,6 +75,20 @@ pub fn is_refusal(reason: Reason) -> bool {
 /// that bounds how long the endpoint may have been open. Observations that are not newer than the newest one known change
 /// nothing, so a repeated or reordered report changes nothing but timing (PR-6).
 pub fn fold(prev: Option<PortState>, obs: &Observation, vantage: &Vantage, last_covered: Option<Ts>, h: &Hysteresis) -> Folded {
+    fold_watched(prev, obs, vantage, last_covered, h, None)
+}
+
+/// The same in a segment that has canaries (PR-13): silence closes only when they have answered since it began, silence from
+/// before the end of the last time the segment was unknown does not count, and while it is unknown silence changes nothing.
+/// Refusals are the host's own word and need no witness.
+pub fn fold_watched(
+    prev: Option<PortState>,
+    obs: &Observation,
+    vantage: &Vantage,
+    last_covered: Option<Ts>,
+    h: &Hysteresis,
+    watch: Option<&Watch>,
+) -> Folded {
     let same = |state| Folded { state, transitions: vec![], want: None };
     match prev {
         Some(prev) if obs.observed_at <= prev.last_observed_at => same(Some(prev)),
@@ -80,7 +98,8 @@ pub fn fold(prev: Option<PortState>, obs: &Observation, vantage: &Vantage, last_
             same(Some(prev))
         }
         Some(prev) if obs.state == State::Open => seen_open(prev, obs, last_covered, h),
-        Some(prev) => seen_not_open(prev, obs, h),
+        Some(prev) if is_silence(obs) && watch.is_some_and(|w| unseen(w, obs.observed_at)) => same(Some(prev)),
+        Some(prev) => seen_not_open(prev, obs, h, watch),
         None if obs.state == State::Open => {
             let state = first_seen(obs, vantage, last_covered);
             confirm_or_ask(state, 1, vec![Transition::Pending], obs, h)
@@ -169,8 +188,15 @@ fn confirm_or_ask(
     Folded { state: Some(state), transitions, want: None }
 }
 
-fn seen_not_open(mut state: PortState, obs: &Observation, h: &Hysteresis) -> Folded {
-    let agrees = state.last_state.is_not_open();
+/// Whether a silence at that instant says nothing, because we could not see.
+pub fn unseen(watch: &Watch, at: Ts) -> bool {
+    watch.sight(at) == Sight::Blind || watch.state.trusted_from.is_some_and(|from| at < from)
+}
+
+fn seen_not_open(mut state: PortState, obs: &Observation, h: &Hysteresis, watch: Option<&Watch>) -> Folded {
+    // What was silent before we went blind begins anew.
+    let stale = watch.and_then(|w| w.state.trusted_from).is_some_and(|from| state.streak_since < from);
+    let agrees = state.last_state.is_not_open() && !stale;
     let both_refused = is_refusal(obs.reason) && ((agrees && is_refusal(state.last_reason)) || h.refused_count <= 1);
     note(&mut state, obs, agrees);
     if state.phase == Phase::Closed {
@@ -184,6 +210,13 @@ fn seen_not_open(mut state: PortState, obs: &Observation, h: &Hysteresis) -> Fol
         let want = Some(FollowUp::Recheck { at: next_look(&state, obs, h) });
         return Folded { state: Some(state), transitions: vec![], want };
     }
+    if !refused
+        && is_silence(obs)
+        && let Some(wait) = watch.and_then(|w| doubt(w.sight(state.streak_since)))
+    {
+        let want = Some(FollowUp::Recheck { at: obs.observed_at.plus(wait) });
+        return Folded { state: Some(state), transitions: vec![], want };
+    }
     let transition = match state.phase {
         Phase::Pending => Transition::Vanished { reason: obs.reason },
         _ => Transition::Closed { reason: obs.reason, after: state.last_open_at, by: state.streak_since },
@@ -193,6 +226,15 @@ fn seen_not_open(mut state: PortState, obs: &Observation, h: &Hysteresis) -> Fol
     }
     state.phase = Phase::Closed;
     Folded { state: Some(state), transitions: vec![transition], want: None }
+}
+
+/// How long to wait for another look where silence is not enough to close.
+fn doubt(sight: Sight) -> Option<Duration> {
+    match sight {
+        Sight::Clear => None,
+        Sight::Unasked => Some(LEAST_GAP),
+        Sight::Doubtful | Sight::Blind => Some(DOUBT_GAP),
+    }
 }
 
 /// When to look again so that the looks that close are spread evenly over the least span, the last one at its end.
@@ -219,7 +261,11 @@ pub fn identify(state: &mut PortState, seen: &Identification) -> bool {
     if foreign(&seen.service) && state.service.is_some() && !foreign(&state.service) {
         return false;
     }
-    let changed = state.identity != Some(seen.identity) || state.service != seen.service;
+    let same = match (&state.service, &seen.service) {
+        (Some(was), Some(is)) => was.same_as(is),
+        (was, is) => was == is,
+    };
+    let changed = state.identity != Some(seen.identity) || !same;
     state.identity = Some(seen.identity);
     state.service.clone_from(&seen.service);
     state.banner.clone_from(&seen.banner);

@@ -4,6 +4,7 @@ use crate::exposure::{RiskKind, Severity};
 use crate::id::{AlertId, AssetId, ExposureId, NotificationId, ReceiverId};
 use crate::observation::{Reason, words};
 use crate::port::Endpoint;
+use crate::segment::SegmentNote;
 use crate::time::{Duration, Ts};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -18,6 +19,10 @@ words! {
         Closed = "closed",
         /// A host began to answer on every port.
         PseudoOpen = "pseudo-open",
+        /// Canaries of a segment are silent: what is open there cannot be told, and nothing closes.
+        SegmentUnknown = "segment-unknown",
+        /// They answer again.
+        SegmentKnown = "segment-known",
     }
 }
 
@@ -44,9 +49,9 @@ pub struct Alert {
     pub state: AlertState,
     /// Why it was suppressed: `observe-mode`, `disposition`, `no-receiver`.
     pub suppressed_by: Option<String>,
-    /// Exposure.
+    /// Exposure; for alerts of a host or a segment, one of theirs that carries it.
     pub exposure: ExposureId,
-    /// Which opening of it.
+    /// Which opening of it; for alerts of a segment, how often the segment has become unknown.
     pub opening: u32,
     /// The door.
     pub endpoint: Endpoint,
@@ -70,6 +75,8 @@ pub struct Alert {
     pub observed_at: Ts,
     /// When the alert was raised.
     pub created_at: Ts,
+    /// The segment, where the alert is one's.
+    pub segment: Option<SegmentNote>,
 }
 
 words! {

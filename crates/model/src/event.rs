@@ -34,6 +34,10 @@ words! {
         RiskChanged = "exposure.risk-changed",
         /// A person decided about an exposure.
         DispositionChanged = "exposure.disposition-changed",
+        /// Most canaries of a segment are silent: what is open there cannot be told, and nothing closes.
+        SegmentUnknown = "segment.unknown",
+        /// They answer again.
+        SegmentKnown = "segment.known",
     }
 }
 
@@ -44,7 +48,7 @@ pub struct Event {
     pub id: EventId,
     /// What.
     pub kind: EventKind,
-    /// Which host.
+    /// Which host; for events of a segment, its first address.
     pub ip: IpAddr,
     /// Which door; `None` for events of hosts.
     pub endpoint: Option<Endpoint>,

@@ -57,6 +57,8 @@ ids! {
     TokenId,
     /// One entry of the audit trail.
     AuditId,
+    /// What an operator said about an endpoint as a canary.
+    CanaryId,
 }
 
 /// Where probes come from. Two vantages may see different states of one endpoint, so state is kept per vantage.

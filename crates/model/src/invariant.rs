@@ -29,5 +29,7 @@ words! {
         ParsersHold = "PR-11",
         /// Every backlog is bounded; at the bound the least urgent is shed, and it says so.
         BacklogsBounded = "PR-12",
+        /// Silence closes nothing while the canaries of its segment are silent, nor before they have been asked.
+        SilenceDoubted = "PR-13",
     }
 }

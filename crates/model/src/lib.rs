@@ -18,10 +18,12 @@ pub mod observation;
 pub mod port;
 pub mod port_state;
 pub mod scope;
+pub mod segment;
 pub mod service;
 pub mod settings;
 pub mod task;
 pub mod time;
+pub mod udp;
 
 pub use access::{ApiToken, Permission, Role, Session, User};
 pub use address::{Cidr, IpRange, TargetError};

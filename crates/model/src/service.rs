@@ -71,6 +71,33 @@ pub struct Service {
     /// Who says so, when it is not we who talked to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<Source>,
+    /// How much a UDP service answers for what it is asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub amplification: Option<Amplification>,
+}
+
+/// Bytes of UDP payload that went out with a question and came back for it: what a reflector would make of a spoofed one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Amplification {
+    /// Bytes asked.
+    pub asked: u32,
+    /// Bytes answered, all datagrams together.
+    pub answered: u32,
+}
+
+impl Amplification {
+    /// Bytes answered for each byte asked.
+    pub fn ratio(self) -> f64 {
+        f64::from(self.answered) / f64::from(self.asked.max(1))
+    }
+}
+
+impl Service {
+    /// Whether both are the same service: the sizes of its answers, which change with the load and the clock, do not count.
+    pub fn same_as(&self, other: &Service) -> bool {
+        let Service { name, product, version, tls, source, amplification: _ } = self;
+        (name, product, version, tls, source) == (&other.name, &other.product, &other.version, &other.tls, &other.source)
+    }
 }
 
 /// Another scanner that identified a service (I3).

@@ -88,6 +88,10 @@ pub(crate) fn kind(kind: AlertKind, language: Language) -> &'static str {
         (AlertKind::Closed, Language::Zh) => "已关闭",
         (AlertKind::PseudoOpen, Language::En) => "answers on every port",
         (AlertKind::PseudoOpen, Language::Zh) => "全端口应答",
+        (AlertKind::SegmentUnknown, Language::En) => "unknown",
+        (AlertKind::SegmentUnknown, Language::Zh) => "状态未知",
+        (AlertKind::SegmentKnown, Language::En) => "known again",
+        (AlertKind::SegmentKnown, Language::Zh) => "恢复可观测",
     }
 }
 

@@ -448,6 +448,7 @@ fn empty_batch(report: &Report, now: Ts) -> IngestBatch {
         port_states: Vec::new(),
         hosts: Vec::new(),
         exposures: Vec::new(),
+        segments: Vec::new(),
         events: Vec::new(),
         alerts: Vec::new(),
         follow_ups: Vec::new(),

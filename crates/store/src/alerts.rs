@@ -20,7 +20,7 @@ pub struct AlertFilter {
 }
 
 const ALERT: &str = "id, kind, state, suppressed_by, exposure, opening, ip, port, proto, risk, severity, entry, service, asset, asset_name, \
-                     owner, reason, observed_at, created_at";
+                     owner, reason, observed_at, created_at, segment";
 
 fn values(a: &Alert) -> Vec<Value> {
     vec![
@@ -43,6 +43,7 @@ fn values(a: &Alert) -> Vec<Value> {
         value(&a.reason),
         a.observed_at.value(),
         a.created_at.value(),
+        json_opt(&a.segment),
     ]
 }
 
@@ -65,6 +66,7 @@ fn from(row: &QueryResult) -> Result<Alert> {
         reason: opt(row, "reason")?,
         observed_at: get(row, "observed_at")?,
         created_at: get(row, "created_at")?,
+        segment: opt_json(row, "segment")?,
     })
 }
 

@@ -46,7 +46,7 @@ fn asset_from(row: &QueryResult) -> Result<Asset> {
     })
 }
 
-fn range_from(row: &QueryResult) -> Result<IpRange> {
+pub(crate) fn range_from(row: &QueryResult) -> Result<IpRange> {
     IpRange::new(get(row, "ip_first")?, get(row, "ip_last")?).ok_or_else(|| bad("ip_first", "the range runs backwards"))
 }
 

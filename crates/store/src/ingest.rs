@@ -11,6 +11,7 @@ use crate::jobs::insert_follow_ups;
 use crate::lease::{Held, held, progress};
 use crate::ports::upsert_port_states;
 use crate::runs::count_end;
+use crate::segments::upsert_segments;
 use crate::sql::*;
 use crate::{Result, Store};
 use model::alert::Alert;
@@ -18,6 +19,7 @@ use model::event::Event;
 use model::exposure::Exposure;
 use model::job::Job;
 use model::port_state::{Coverage, Host, PortState};
+use model::segment::SegmentState;
 use model::{JobId, NodeName, Ts};
 use sea_orm::ConnectionTrait;
 
@@ -54,6 +56,8 @@ pub struct IngestBatch {
     pub hosts: Vec<Host>,
     /// New and changed exposures. The disposition counts for new ones only.
     pub exposures: Vec<Exposure>,
+    /// Segments that are doubted, or are not any more, whole.
+    pub segments: Vec<SegmentState>,
     /// Transitions.
     pub events: Vec<Event>,
     /// Alerts; one that exists for its exposure, opening, kind and risk is not raised again.
@@ -100,6 +104,7 @@ impl Store {
         upsert_port_states(&tx, &b.port_states).await?;
         upsert_hosts(&tx, &b.hosts).await?;
         upsert_exposures(&tx, &b.exposures, Upsert::Observed).await?;
+        upsert_segments(&tx, &b.segments).await?;
         insert_events(&tx, &b.events).await?;
         insert_alerts(&tx, &b.alerts).await?;
         insert_follow_ups(&tx, &b.follow_ups).await?;

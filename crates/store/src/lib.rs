@@ -24,6 +24,7 @@ mod prune;
 mod runs;
 mod schema;
 mod search;
+mod segments;
 mod settings;
 mod sql;
 mod tasks;

@@ -11,6 +11,7 @@ use model::exposure::{DispositionKind, RiskKind, Severity};
 use model::id::*;
 use model::job::JobState;
 use model::port_state::Phase;
+use model::segment::{CanaryRole, Guard, SegmentStatus};
 use model::service::Identity;
 use model::task::{Cause, PortChoice, RunState, TaskKind, TaskState};
 use model::{Duration, Liveness, Proto, Reason, State, Ts, address};
@@ -196,7 +197,8 @@ ids!(
     UserId,
     SessionId,
     TokenId,
-    AuditId
+    AuditId,
+    CanaryId
 );
 
 macro_rules! bytes {
@@ -242,9 +244,11 @@ macro_rules! words {
 words!(
     AlertKind,
     AlertState,
+    CanaryRole,
     Cause,
     DispositionKind,
     EventKind,
+    Guard,
     Identity,
     JobState,
     Language,
@@ -257,6 +261,7 @@ words!(
     RiskKind,
     Role,
     RunState,
+    SegmentStatus,
     Severity,
     State,
     TaskKind,

@@ -3,3 +3,4 @@ mod properties;
 mod risk;
 mod scenarios;
 mod script;
+mod segments;

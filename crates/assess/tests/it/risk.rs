@@ -12,7 +12,7 @@ use model::{AssetId, Endpoint, Service, Ts, Vantage};
 use uuid::Uuid;
 
 fn service(name: &str) -> Service {
-    Service { name: name.into(), product: None, version: None, tls: None, source: None }
+    Service { name: name.into(), ..Service::default() }
 }
 
 fn state(port: u16) -> model::port_state::PortState {
@@ -143,7 +143,7 @@ fn services_read_as_one_line() {
         product: product.map(Into::into),
         version: version.map(Into::into),
         tls: tls.cloned(),
-        source: None,
+        ..Service::default()
     };
     for (service, line) in [
         (of("mysql", Some("MariaDB"), Some("10.11.19"), None), "MariaDB 10.11.19"),

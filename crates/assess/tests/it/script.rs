@@ -165,7 +165,7 @@ impl World {
                     product: rest.get(1).map(|p| p.to_string()),
                     version: rest.get(2).map(|v| v.to_string()),
                     tls: None,
-                    source: None,
+                    ..Service::default()
                 })
             })),
             "refuse" => Door::Refuses,

@@ -31,6 +31,7 @@ pub fn alert(n: u64, host: u8, at_ms: i64) -> Alert {
         reason: None,
         observed_at: Ts(at_ms),
         created_at: Ts(at_ms),
+        segment: None,
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! A step is never changed once released; the next release adds another. What the columns mean is docs/reference/database.md's.
 
+mod canaries;
 mod first;
 
 use crate::sql::{all, get, one};
@@ -13,7 +14,7 @@ struct Migrator;
 
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(first::Step)]
+        vec![Box::new(first::Step), Box::new(canaries::Step)]
     }
 }
 

@@ -8,6 +8,7 @@ mod faults;
 mod people;
 mod sample;
 mod seen;
+mod segments;
 mod work;
 
 use std::path::PathBuf;

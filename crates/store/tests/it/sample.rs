@@ -167,6 +167,7 @@ pub fn report(job: &Job, sequence: u32) -> IngestBatch {
         port_states: vec![],
         hosts: vec![],
         exposures: vec![],
+        segments: vec![],
         events: vec![],
         alerts: vec![],
         follow_ups: vec![],
@@ -187,7 +188,7 @@ pub fn service(name: &str, product: &str) -> Service {
             subject: "CN=shop".into(),
             ..Default::default()
         }),
-        source: None,
+        ..Service::default()
     }
 }
 
@@ -296,6 +297,7 @@ pub fn alert(exposure: &Exposure) -> Alert {
         reason: None,
         observed_at: at(2),
         created_at: at(3),
+        segment: None,
     }
 }
 
