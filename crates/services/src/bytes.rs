@@ -34,35 +34,8 @@ pub(crate) fn printable(bytes: &[u8]) -> String {
     out
 }
 
-/// The inverse of [`printable`]; also knows `\0`. Characters beyond ASCII stand for their UTF-8 bytes.
-pub(crate) fn unescape(text: &str) -> Result<Vec<u8>, String> {
-    let mut out = Vec::new();
-    let mut chars = text.chars();
-    while let Some(c) = chars.next() {
-        if c != '\\' {
-            out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
-            continue;
-        }
-        match chars.next() {
-            Some('r') => out.push(b'\r'),
-            Some('n') => out.push(b'\n'),
-            Some('t') => out.push(b'\t'),
-            Some('0') => out.push(0),
-            Some('\\') => out.push(b'\\'),
-            Some('x') => {
-                let digits: String = chars.by_ref().take(2).collect();
-                match u8::from_str_radix(&digits, 16) {
-                    Ok(byte) if digits.len() == 2 => out.push(byte),
-                    _ => return Err(format!("`\\x{digits}` is not a byte: two hexadecimal digits are")),
-                }
-            }
-            other => {
-                return Err(format!("`\\{}` is not an escape", other.map(String::from).unwrap_or_default()));
-            }
-        }
-    }
-    Ok(out)
-}
+/// The inverse of [`printable`]; also knows `\0`.
+pub(crate) use model::udp::unescape;
 
 /// Text of a stranger on its way into a report: control characters become spaces, runs of spaces one, at most `max`
 /// characters.

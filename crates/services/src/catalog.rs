@@ -230,7 +230,7 @@ pub fn summaries() -> &'static [ServiceSummary] {
     &Rules::builtin().summaries
 }
 
-fn compile(pattern: &str) -> Result<Regex, String> {
+pub(crate) fn compile(pattern: &str) -> Result<Regex, String> {
     // Bytes, not characters: `.` is any byte but a line feed, `\xff` is that byte. The limit keeps one careless
     // repetition in a rule from costing every node a hundred megabytes.
     RegexBuilder::new(pattern).unicode(false).size_limit(1 << 20).build().map_err(|e| e.to_string())

@@ -10,6 +10,7 @@ use crate::connection::{Answer, Ending, NoConnection, Stream, Visit, now};
 use crate::order::{self, Step, affinity};
 use crate::protocol::{Found, Reading};
 use crate::tls::Handshake;
+use crate::udp::{self, Talk};
 use crate::{Budget, Identified, Permit, http, tls};
 use model::service::{Identification, Identity, Service, Tls};
 use model::{Endpoint, InScope, Proto};
@@ -66,7 +67,11 @@ pub async fn identify(endpoint: InScope<Endpoint>, budget: &Budget, permit: &dyn
         (Proto::Tcp, Some(why)) => {
             Conclusion { evidence: Some(format!("never-probe: {why}")), ..Conclusion::bare(Identity::Excluded) }
         }
-        (Proto::Udp, _) => Conclusion { evidence: Some("never-probe: udp".into()), ..Conclusion::bare(Identity::Excluded) },
+        (Proto::Udp, _) => {
+            let Talk { identity, service, evidence, banner, observation } = udp::talk(endpoint, budget, permit).await;
+            visit.observation = observation;
+            Conclusion { identity, service, evidence, banner }
+        }
     };
     Identified {
         identification: Identification {
@@ -389,6 +394,7 @@ impl Inquiry<'_, '_> {
                 version: found.version,
                 tls: self.tls.clone(),
                 source: None,
+                amplification: None,
             }),
             evidence: Some(evidence.to_owned()),
             banner,
@@ -398,7 +404,14 @@ impl Inquiry<'_, '_> {
     fn protocol_only(&self, name: &str, evidence: &str, banner: Option<String>) -> Conclusion {
         Conclusion {
             identity: Identity::ProtocolOnly,
-            service: Some(Service { name: name.to_owned(), product: None, version: None, tls: self.tls.clone(), source: None }),
+            service: Some(Service {
+                name: name.to_owned(),
+                product: None,
+                version: None,
+                tls: self.tls.clone(),
+                source: None,
+                amplification: None,
+            }),
             evidence: Some(evidence.to_owned()),
             banner,
         }
@@ -426,7 +439,14 @@ impl Inquiry<'_, '_> {
         let evidence = self.heard.as_ref().map(|(evidence, _)| evidence.clone());
         let only = |name: &str, tls: Option<Tls>, evidence: String, banner: Option<String>| Conclusion {
             identity: Identity::ProtocolOnly,
-            service: Some(Service { name: name.to_owned(), product: None, version: None, tls, source: None }),
+            service: Some(Service {
+                name: name.to_owned(),
+                product: None,
+                version: None,
+                tls,
+                source: None,
+                amplification: None,
+            }),
             evidence: Some(evidence),
             banner,
         };

@@ -15,6 +15,7 @@ mod panel;
 mod protocol;
 mod schedule;
 mod tls;
+mod udp;
 
 pub use identify::identify;
 pub use panel::fetch_panel;
@@ -101,5 +102,8 @@ pub mod parsers {
     pub fn all(bytes: &[u8]) {
         crate::catalog::Rules::builtin().feed_everything(bytes);
         crate::tls::describe(bytes);
+        for payload in model::udp::Payloads::builtin().all() {
+            crate::udp::recognise(payload, bytes);
+        }
     }
 }

@@ -97,7 +97,7 @@ fn open(endpoint: Endpoint, service: &str, evidence: &str) -> PortState {
         openings: 1,
         pseudo_open: false,
         identity: Some(Identity::Identified),
-        service: Some(Service { name: service.into(), product: None, version: None, tls: None, source: None }),
+        service: Some(Service { name: service.into(), ..Service::default() }),
         banner: None,
         evidence: Some(evidence.into()),
         identified_at: Some(before),

@@ -292,7 +292,7 @@ impl World {
                         Some(Door::Open(name)) => (Identity::Identified, Some(*name)),
                         _ => (Identity::Unreachable, None),
                     };
-                    let service = name.map(|n| Service { name: n.into(), product: None, version: None, tls: None, source: None });
+                    let service = name.map(|n| Service { name: n.into(), ..Service::default() });
                     f.identifications.push(Identification {
                         endpoint,
                         identity,

@@ -155,7 +155,7 @@ mod tests {
     }
 
     pub(super) fn service(name: &str, product: Option<&str>, version: Option<&str>) -> Service {
-        Service { name: name.into(), product: product.map(Into::into), version: version.map(Into::into), tls: None, source: None }
+        Service { name: name.into(), product: product.map(Into::into), version: version.map(Into::into), ..Service::default() }
     }
 
     pub(super) fn outcome() -> Outcome {
