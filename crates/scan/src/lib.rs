@@ -13,6 +13,8 @@ mod capability;
 mod connect;
 mod cookie;
 mod engine;
+pub mod external;
+mod gate;
 mod hosts;
 mod link;
 mod order;
@@ -29,7 +31,7 @@ pub use api::{
     probe_endpoints, probe_endpoints_in, sweep, sweep_in,
 };
 pub use capability::{MethodChoice, capability};
-pub use pace::{Pacer, RangeCap};
+pub use pace::{Pacer, RangeCap, UNLIMITED_PPS};
 pub use resume::Checkpoint;
 
 /// A simulated network for tests and simulation.
