@@ -4,7 +4,7 @@ export PATH := $(CURDIR)/target/tools/bin:$(PATH)
 DATA ?= $(CURDIR)/data
 LISTEN ?= 127.0.0.1:8460
 
-.PHONY: help run build test test-slow lint fmt clean
+.PHONY: help run build test test-slow bench lint fmt clean
 
 help: ## what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -28,6 +28,10 @@ test: ## every test but the slow ones
 test-slow: ## long suites, not part of make test
 	@scripts/ensure test
 	@scripts/test --slow
+
+bench: ## measure scans beside masscan, zmap and nmap (root; about half an hour); the result goes to docs/benchmarks
+	@scripts/ensure bench
+	@cargo xtask bench scan
 
 fmt: ## format the Rust code
 	cargo fmt --all

@@ -2,6 +2,7 @@
 //!
 //! One file per verb and one line in `VERBS`. What a build needs from the machine is left to `scripts/ensure`.
 
+mod bench;
 mod build;
 mod codegen;
 mod tidy;
@@ -13,6 +14,7 @@ use std::process::ExitCode;
 type Verb = (&'static str, &'static str, fn(&Path, &[String]) -> anyhow::Result<ExitCode>);
 
 const VERBS: &[Verb] = &[
+    ("bench", "portreeve beside other scanners on one link, measured", bench::run),
     ("build", "the console, then the release binary", build::run),
     ("codegen", "the OpenAPI document, and the console's client from it", codegen::run),
     ("tidy", "check the walls between crates and the rules of the house", tidy::run),
