@@ -23,6 +23,7 @@ mod ports;
 mod pseudo;
 mod resume;
 mod syn;
+pub mod tap;
 mod target;
 mod walk;
 

@@ -3,8 +3,9 @@
 //! tested over it is everything but the wire. It decides nothing about probes.
 
 use super::outlet::{Carrier, Ledger};
-use super::{Batch, Interface, Link, Outlet, Route, Sink};
+use super::{Arrivals, Batch, Interface, Link, Outlet, Route, Sink};
 use crate::order::mix;
+use crate::tap::{Tap, Tapped};
 use model::{IpRange, PortSet};
 use packet::{Arp, Body, Ethernet, Flags, Frame, Framing, Ip, Mac, Packet, Tcp, TcpOptions, build, decode};
 use std::collections::HashMap;
@@ -181,6 +182,7 @@ pub(crate) struct MemoryLink {
 struct Courier {
     network: Arc<MemoryNetwork>,
     sink: Arc<dyn Sink>,
+    tapped: Tapped,
     /// Answers under way, in the order in which they arrive: the delay is the same for all.
     deliver: Option<tokio::sync::mpsc::UnboundedSender<(Instant, Vec<u8>)>>,
 }
@@ -190,8 +192,14 @@ const INTERFACE: u32 = 1;
 
 impl MemoryLink {
     pub fn new(network: Arc<MemoryNetwork>, sink: Arc<dyn Sink>) -> Self {
-        let courier = Courier { network: network.clone(), sink, deliver: None };
-        MemoryLink { network, outlet: Outlet::inline(INTERFACE, courier) }
+        Self::tapped(network, sink, None)
+    }
+
+    /// The same, with somebody who looks on.
+    pub fn tapped(network: Arc<MemoryNetwork>, sink: Arc<dyn Sink>, tap: Option<Arc<dyn Tap>>) -> Self {
+        let tapped = Tapped { interface: INTERFACE, framing: network.framing(), tap };
+        let courier = Courier { network: network.clone(), sink, tapped: tapped.clone(), deliver: None };
+        MemoryLink { network, outlet: Outlet::inline(tapped, courier) }
     }
 }
 
@@ -210,8 +218,8 @@ impl Link for MemoryLink {
         Ok(self.outlet.clone())
     }
 
-    fn drops(&self) -> u64 {
-        0
+    fn arrivals(&self) -> Arrivals {
+        Arrivals::default()
     }
 }
 
@@ -239,10 +247,11 @@ impl Courier {
     fn deliver(&mut self) -> &tokio::sync::mpsc::UnboundedSender<(Instant, Vec<u8>)> {
         self.deliver.get_or_insert_with(|| {
             let (tx, mut rx) = tokio::sync::mpsc::unbounded_channel::<(Instant, Vec<u8>)>();
-            let (sink, framing) = (self.sink.clone(), self.network.framing());
+            let (sink, framing, tapped) = (self.sink.clone(), self.network.framing(), self.tapped.clone());
             tokio::spawn(async move {
                 while let Some((at, frame)) = rx.recv().await {
                     tokio::time::sleep_until(at).await;
+                    tapped.received(std::time::SystemTime::now(), &frame);
                     sink.frame(INTERFACE, framing, &frame);
                     if rx.is_empty() {
                         sink.pause();

@@ -2,13 +2,23 @@
 //! no probe and no answer, those are `syn`'s.
 
 mod batch;
+pub(crate) mod dry;
+mod filter;
+#[cfg(test)]
+mod measure;
 pub(crate) mod memory;
 mod outlet;
 pub(crate) mod raw;
+mod ring;
 mod route;
+mod send;
+mod sys;
+#[cfg(test)]
+mod wire;
 
 pub(crate) use batch::Batch;
 pub(crate) use outlet::Outlet;
+pub(crate) use ring::Arrivals;
 
 use model::IpRange;
 use packet::{Framing, Mac};
@@ -53,6 +63,22 @@ pub(crate) struct Interface {
     pub mtu: u32,
 }
 
+/// The routes of parts that follow one another, neighbours that go the same way as one.
+fn merged<L: Copy>(
+    parts: Vec<(IpRange, L)>,
+    route: impl Fn(IpRange, L) -> io::Result<Route>,
+) -> io::Result<Vec<(IpRange, Route)>> {
+    let mut routes: Vec<(IpRange, Route)> = Vec::new();
+    for (part, lookup) in parts {
+        let route = route(part, lookup)?;
+        match routes.last_mut() {
+            Some((before, same)) if *same == route => *before = IpRange::new(before.first(), part.last()).unwrap_or(*before),
+            _ => routes.push((part, route)),
+        }
+    }
+    Ok(routes)
+}
+
 /// A way to the wire.
 pub(crate) trait Link: Send + Sync {
     /// Which way the address lies.
@@ -61,8 +87,13 @@ pub(crate) trait Link: Send + Sync {
     fn routes(&self, range: IpRange) -> io::Result<Vec<(IpRange, Route)>>;
     /// The way out by an interface that [`Link::route`] has named.
     fn outlet(&self, interface: u32) -> io::Result<Outlet>;
+    /// What arrived so far, and what the kernel had to drop of it.
+    fn arrivals(&self) -> Arrivals;
+
     /// Frames that arrived and had to be dropped before the sink saw them, so far.
-    fn drops(&self) -> u64;
+    fn drops(&self) -> u64 {
+        self.arrivals().dropped
+    }
 
     /// Hands over one frame. [`io::ErrorKind::WouldBlock`] when there is no room just now.
     fn send(&self, interface: u32, frame: &[u8]) -> io::Result<()> {

@@ -3,6 +3,7 @@
 //! the wire is the [`Carrier`]'s.
 
 use super::Batch;
+use crate::tap::Tapped;
 use std::io;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -36,7 +37,7 @@ pub(crate) struct Left {
 
 /// What became of frames; shared by both sides of an outlet.
 pub(super) struct Ledger {
-    interface: u32,
+    tapped: Tapped,
     /// Given up by whoever fills batches.
     handed: AtomicU64,
     left: AtomicU64,
@@ -72,9 +73,10 @@ pub(crate) struct Room<'a> {
 
 impl Outlet {
     /// An outlet whose sender is a thread of its own. The thread ends when all clones are gone and the queue is empty.
-    pub(super) fn threaded(interface: u32, carrier: impl Carrier + 'static) -> io::Result<Outlet> {
+    pub(super) fn threaded(tapped: Tapped, carrier: impl Carrier + 'static) -> io::Result<Outlet> {
         let (tx, mut rx) = mpsc::channel::<Batch>(DEPTH);
-        let ledger = Arc::new(Ledger::new(interface));
+        let name = format!("scan-send-{}", tapped.interface);
+        let ledger = Arc::new(Ledger::new(tapped));
         let theirs = ledger.clone();
         let mut carrier = carrier;
         let send = move || {
@@ -90,18 +92,18 @@ impl Outlet {
             }
             theirs.moved.notify_waiters();
         };
-        std::thread::Builder::new().name(format!("scan-send-{interface}")).spawn(send)?;
+        std::thread::Builder::new().name(name).spawn(send)?;
         Ok(Outlet { ledger, way: Way::Queue(tx) })
     }
 
     /// An outlet without a thread: batches are carried while they are handed over.
-    pub(super) fn inline(interface: u32, carrier: impl Carrier + 'static) -> Outlet {
-        Outlet { ledger: Arc::new(Ledger::new(interface)), way: Way::Inline(Arc::new(Mutex::new(carrier))) }
+    pub(super) fn inline(tapped: Tapped, carrier: impl Carrier + 'static) -> Outlet {
+        Outlet { ledger: Arc::new(Ledger::new(tapped)), way: Way::Inline(Arc::new(Mutex::new(carrier))) }
     }
 
     /// The interface it leads to.
     pub fn interface(&self) -> u32 {
-        self.ledger.interface
+        self.ledger.tapped.interface
     }
 
     /// An empty batch to fill, one that was used before if there is one.
@@ -190,9 +192,15 @@ impl Room<'_> {
 }
 
 impl Ledger {
-    fn new(interface: u32) -> Self {
+    /// An account that belongs to no outlet.
+    #[cfg(test)]
+    pub fn detached(interface: u32) -> Self {
+        Self::new(Tapped { interface, framing: packet::Framing::Ethernet, tap: None })
+    }
+
+    fn new(tapped: Tapped) -> Self {
         Ledger {
-            interface,
+            tapped,
             handed: AtomicU64::new(0),
             left: AtomicU64::new(0),
             lost: AtomicU64::new(0),
@@ -205,7 +213,8 @@ impl Ledger {
     }
 
     /// Frames of the batch that have left just now, one after the other.
-    pub fn left(&self, _batch: &Batch, frames: Range<usize>) {
+    pub fn left(&self, batch: &Batch, frames: Range<usize>) {
+        self.tapped.sent(frames.clone().map(|n| batch.frame(n)));
         let now = self.epoch.elapsed().as_micros() as u64;
         self.last_us.store(now, Ordering::Release);
         self.left.fetch_add(frames.len() as u64, Ordering::Release);
@@ -268,6 +277,8 @@ mod tests {
         }
     }
 
+    const TAPPED: Tapped = Tapped { interface: 7, framing: packet::Framing::Bare, tap: None };
+
     fn batch(outlet: &Outlet, frames: usize) -> Batch {
         let mut batch = outlet.batch();
         for _ in 0..frames {
@@ -279,7 +290,7 @@ mod tests {
     #[tokio::test]
     async fn a_full_queue_holds_the_walker_back_and_every_frame_is_accounted_for() {
         let (leave, gate) = std_mpsc::channel();
-        let outlet = Outlet::threaded(7, Gate(gate)).unwrap();
+        let outlet = Outlet::threaded(TAPPED, Gate(gate)).unwrap();
         let mut handed = 0;
         // The sender takes one more out of the queue and waits with it.
         while let Some(room) = outlet.try_reserve().unwrap() {
@@ -300,7 +311,7 @@ mod tests {
     #[tokio::test]
     async fn a_broken_wire_is_said_to_everybody_who_waits() {
         let (leave, gate) = std_mpsc::channel();
-        let outlet = Outlet::threaded(7, Gate(gate)).unwrap();
+        let outlet = Outlet::threaded(TAPPED, Gate(gate)).unwrap();
         outlet.reserve().await.unwrap().send(Batch::default());
         outlet.reserve().await.unwrap().send(batch(&outlet, 3));
         leave.send(()).unwrap();

@@ -1,0 +1,331 @@
+//! How many frames a second leave by each way of sending, side by side in one run, and how masscan and zmap fare on the same
+//! device: what docs/decisions/0004-link.md decides by. Not a test: run with
+//! `cargo test --release -p scan --lib -- --ignored --nocapture link::measure`, as root.
+#![allow(unsafe_code)]
+
+use super::outlet::{Carrier, Ledger};
+use super::route::Kernel;
+use super::send::Sender;
+use super::sys::{link_address, set_packet_option};
+use super::{Batch, Outlet};
+use crate::tap::Tapped;
+use packet::{Ethernet, Framing, Ip, Mac, build};
+use rustix::mm::{MapFlags, ProtFlags};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use socket2::{Domain, Protocol, Socket, Type};
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+const SENDER: &str = "prA-measure-s";
+const TARGET: &str = "prA-measure-t";
+
+struct Net;
+
+impl Net {
+    fn new() -> Net {
+        sh(&format!(
+            "ip netns add {SENDER}; ip netns add {TARGET}
+             ip -n {SENDER} link add s0 type veth peer name t0 netns {TARGET}
+             ip -n {SENDER} link set lo up; ip -n {SENDER} link set s0 address 02:00:00:00:00:01 up
+             ip -n {TARGET} link set t0 address 02:00:00:00:00:02 up
+             ip -n {SENDER} addr add 198.18.0.1/15 dev s0
+             ip netns exec {TARGET} nft add table netdev drops
+             ip netns exec {TARGET} nft 'add chain netdev drops in {{ type filter hook ingress device t0 priority 0; policy drop; }}'"
+        ));
+        Net
+    }
+}
+
+impl Drop for Net {
+    fn drop(&mut self) {
+        for namespace in [SENDER, TARGET] {
+            let _ = Command::new("ip").args(["netns", "del", namespace]).status();
+        }
+    }
+}
+
+fn sh(script: &str) -> String {
+    let out = Command::new("sh").args(["-ec", script]).output().unwrap();
+    assert!(out.status.success(), "{script}\n{}", String::from_utf8_lossy(&out.stderr));
+    String::from_utf8(out.stdout).unwrap()
+}
+
+fn arrived() -> u64 {
+    sh(&format!("ip netns exec {TARGET} cat /sys/class/net/t0/statistics/rx_packets")).trim().parse().unwrap()
+}
+
+/// Frames that reach the other end over two seconds while the threads of a process send: for each second on the clock, and
+/// for each second of the processor that the busiest of its threads has had, which others on the machine change less.
+fn rate(process: u32) -> Rate {
+    std::thread::sleep(Duration::from_millis(700));
+    let (before, began, busy) = (arrived(), Instant::now(), processor_times(process));
+    std::thread::sleep(Duration::from_secs(2));
+    let (after, took, busy_after) = (arrived(), began.elapsed(), processor_times(process));
+    let spent = |(thread, after): (&String, &f64)| after - busy.get(thread).copied().unwrap_or(0.0);
+    let spent = busy_after.iter().map(spent).fold(0.0, f64::max);
+    let frames = (after - before) as f64;
+    Rate { per_core: frames / spent, per_second: frames / took.as_secs_f64() }
+}
+
+#[derive(Clone, Copy)]
+struct Rate {
+    per_core: f64,
+    per_second: f64,
+}
+
+/// Seconds of the processor that each thread has had.
+fn processor_times(process: u32) -> HashMap<String, f64> {
+    let tasks = std::fs::read_dir(format!("/proc/{process}/task")).unwrap();
+    tasks
+        .filter_map(|task| {
+            let task = task.ok()?;
+            // Nanoseconds on the processor, waiting, and the number of turns.
+            let times = std::fs::read_to_string(task.path().join("schedstat")).ok()?;
+            let nanoseconds: f64 = times.split(' ').next()?.parse().ok()?;
+            Some((task.file_name().into_string().ok()?, nanoseconds / 1e9))
+        })
+        .collect()
+}
+
+fn inside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> std::thread::JoinHandle<T> {
+    std::thread::spawn(move || {
+        let namespace = std::fs::File::open(format!("/run/netns/{SENDER}")).unwrap();
+        move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
+        work()
+    })
+}
+
+fn template() -> Vec<u8> {
+    let mut frame = Vec::new();
+    let link = Ethernet { src: Mac([2, 0, 0, 0, 0, 1]), dst: Mac([2, 0, 0, 0, 0, 2]) };
+    let ip = Ip { src: [198, 18, 0, 1].into(), dst: [198, 18, 0, 2].into(), ttl: 64, id: 0 };
+    build::tcp(&mut frame, Some(link), &ip, &build::syn(61_000, 80, 1, true));
+    frame
+}
+
+fn fill(batch: &mut Batch, template: &[u8], frames: usize, n: &mut u32) {
+    for _ in 0..frames {
+        *n = n.wrapping_add(1);
+        batch.push(template)[38..42].copy_from_slice(&n.to_be_bytes());
+    }
+}
+
+/// A TPACKET_V2 send ring.
+struct SendRing {
+    socket: Socket,
+    start: *mut u8,
+    frames: usize,
+    next: usize,
+}
+
+const SLOT: usize = 256;
+
+// SAFETY: the mapping belongs to this value alone.
+unsafe impl Send for SendRing {}
+
+impl SendRing {
+    fn open(interface: u32) -> io::Result<SendRing> {
+        let socket = Socket::new(Domain::PACKET, Type::RAW, Some(Protocol::from(0)))?;
+        socket.bind(&link_address(interface, 0)?)?;
+        set_packet_option(&socket, libc::PACKET_VERSION, 1)?;
+        set_packet_option(&socket, libc::PACKET_QDISC_BYPASS, 1)?;
+        let (block, blocks) = (1 << 16, 8);
+        let frames = block / SLOT * blocks;
+        let shape = libc::tpacket_req {
+            tp_block_size: block as u32,
+            tp_block_nr: blocks as u32,
+            tp_frame_size: SLOT as u32,
+            tp_frame_nr: frames as u32,
+        };
+        // SAFETY: the descriptor is open and the kernel reads a whole `tpacket_req`.
+        let set = unsafe {
+            libc::setsockopt(socket.as_raw_fd(), libc::SOL_PACKET, libc::PACKET_TX_RING, (&raw const shape).cast(), 16)
+        };
+        if set != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        let len = block * blocks;
+        // SAFETY: a fresh mapping of exactly the ring.
+        let start = unsafe {
+            rustix::mm::mmap(std::ptr::null_mut(), len, ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED, &socket, 0)
+        }?;
+        Ok(SendRing { socket, start: start.cast(), frames, next: 0 })
+    }
+
+    fn kick(&self) -> io::Result<()> {
+        // SAFETY: nothing is read: the frames are in the ring.
+        let sent = unsafe { libc::send(self.socket.as_raw_fd(), std::ptr::null(), 0, libc::MSG_DONTWAIT) };
+        match sent {
+            0.. => Ok(()),
+            _ => Err(io::Error::last_os_error()).or_else(|e: io::Error| {
+                let full = matches!(e.raw_os_error(), Some(libc::ENOBUFS | libc::EAGAIN));
+                if full { Ok(()) } else { Err(e) }
+            }),
+        }
+    }
+}
+
+impl Carrier for SendRing {
+    fn carry(&mut self, batch: &Batch, ledger: &Ledger) -> io::Result<()> {
+        let data = libc::TPACKET2_HDRLEN - size_of::<libc::sockaddr_ll>();
+        for frame in batch.frames() {
+            assert!(frame.len() <= SLOT - data);
+            // SAFETY: the slot lies within the ring: `next` is below `frames`, and the frame fits as asserted.
+            unsafe {
+                let slot = self.start.add(self.next * SLOT);
+                let status = AtomicU32::from_ptr(slot.cast());
+                while status.load(Ordering::Acquire) != libc::TP_STATUS_AVAILABLE {
+                    self.kick()?;
+                    std::hint::spin_loop();
+                }
+                std::ptr::copy_nonoverlapping(frame.as_ptr(), slot.add(data), frame.len());
+                slot.add(4).cast::<u32>().write(frame.len() as u32);
+                status.store(libc::TP_STATUS_SEND_REQUEST, Ordering::Release);
+            }
+            self.next = (self.next + 1) % self.frames;
+        }
+        self.kick()?;
+        ledger.left(batch, 0..batch.len());
+        Ok(())
+    }
+}
+
+/// One `send` for each frame, as before there were batches.
+struct OneByOne(Socket);
+
+impl Carrier for OneByOne {
+    fn carry(&mut self, batch: &Batch, ledger: &Ledger) -> io::Result<()> {
+        for frame in batch.frames() {
+            let _ = rustix::net::send(&self.0, frame, rustix::net::SendFlags::DONTWAIT);
+        }
+        ledger.left(batch, 0..batch.len());
+        Ok(())
+    }
+}
+
+/// Sends the same frames over and over on one thread while the rate is taken.
+fn sending(carrier: impl FnOnce(u32) -> Box<dyn Carrier> + Send + 'static, frames: usize) -> Rate {
+    let stop = std::sync::Arc::new(AtomicBool::new(false));
+    let seen = stop.clone();
+    let work = inside(move || {
+        let interface = interface();
+        let (mut carrier, ledger) = (carrier(interface), Ledger::detached(interface));
+        let (mut batch, template, mut n) = (Batch::default(), template(), 0);
+        while !seen.load(Ordering::Relaxed) {
+            batch.clear();
+            fill(&mut batch, &template, frames, &mut n);
+            carrier.carry(&batch, &ledger).unwrap();
+        }
+    });
+    let rate = rate(std::process::id());
+    stop.store(true, Ordering::Relaxed);
+    work.join().unwrap();
+    rate
+}
+
+/// Fills batches on one thread and sends them on another, through the outlet.
+fn through_the_outlet(frames: usize) -> Rate {
+    let stop = std::sync::Arc::new(AtomicBool::new(false));
+    let seen = stop.clone();
+    let work = inside(move || {
+        let sender = sender(interface(), true);
+        let outlet = Outlet::threaded(Tapped { interface: interface(), framing: Framing::Ethernet, tap: None }, sender).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let (mut batch, template, mut n) = (Batch::default(), template(), 0);
+            while !seen.load(Ordering::Relaxed) {
+                fill(&mut batch, &template, frames, &mut n);
+                batch = outlet.reserve().await.unwrap().send(batch);
+            }
+        });
+    });
+    let rate = rate(std::process::id());
+    stop.store(true, Ordering::Relaxed);
+    work.join().unwrap();
+    rate
+}
+
+fn interface() -> u32 {
+    sh("cat /sys/class/net/s0/ifindex 2>/dev/null || ip -j link show s0 | sed 's/.*ifindex\":\\([0-9]*\\).*/\\1/'")
+        .trim()
+        .parse()
+        .unwrap()
+}
+
+fn sender(interface: u32, bypass: bool) -> Sender {
+    let mut info = Kernel::open().unwrap().link(interface).unwrap();
+    if !bypass {
+        info.queue = "an operator's".into();
+    }
+    Sender::open(interface, &info, Framing::Ethernet).unwrap()
+}
+
+fn peer(command: &str) -> Rate {
+    let mut child: Child = Command::new("ip")
+        .args(["netns", "exec", SENDER, "sh", "-c", &format!("exec {command}")])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let rate = rate(child.id());
+    let _ = child.kill();
+    let _ = child.wait();
+    rate
+}
+
+#[test]
+#[ignore = "a measurement, not a test: needs root, masscan and zmap, and both cores for a minute"]
+fn ways_of_sending() {
+    let net = Net::new();
+    let plain = |interface: u32| {
+        let socket = Socket::new(Domain::PACKET, Type::RAW, Some(Protocol::from(0))).unwrap();
+        socket.bind(&link_address(interface, 0).unwrap()).unwrap();
+        socket
+    };
+    type Way = (&'static str, Box<dyn Fn() -> Rate>);
+    let ways: Vec<Way> = vec![
+        ("send, one frame a call", Box::new(move || sending(move |i| Box::new(OneByOne(plain(i))), 256))),
+        ("sendmmsg, through the queue", Box::new(|| sending(|i| Box::new(sender(i, false)), 256))),
+        ("sendmmsg, past the queue", Box::new(|| sending(|i| Box::new(sender(i, true)), 256))),
+        ("send ring, past the queue, 64 a call", Box::new(|| sending(|i| Box::new(SendRing::open(i).unwrap()), 64))),
+        ("send ring, past the queue, 256 a call", Box::new(|| sending(|i| Box::new(SendRing::open(i).unwrap()), 256))),
+        ("outlet: batches of 64 from another thread", Box::new(|| through_the_outlet(64))),
+        ("outlet: batches of 256 from another thread", Box::new(|| through_the_outlet(256))),
+        ("outlet: batches of 1,024 from another thread", Box::new(|| through_the_outlet(1_024))),
+        (
+            "masscan",
+            Box::new(|| {
+                peer(
+                    "masscan 198.19.0.0/16 -p1-65535 --rate 100000000 --adapter-ip 198.18.0.1 --adapter s0 \
+                     --router-mac 02-00-00-00-00-02 --wait 0",
+                )
+            }),
+        ),
+        (
+            "zmap, one sending thread",
+            Box::new(|| {
+                peer(
+                    "zmap -p 80 198.18.0.0/15 10.0.0.0/8 -i s0 -S 198.18.0.1 -G 02:00:00:00:00:02 -r 0 -T 1 -b /dev/null -o /dev/null",
+                )
+            }),
+        ),
+    ];
+    let mut rates: Vec<Vec<Rate>> = vec![Vec::new(); ways.len()];
+    for _ in 0..5 {
+        for ((_, way), rates) in ways.iter().zip(&mut rates) {
+            rates.push(way());
+        }
+    }
+    for ((name, _), rates) in ways.iter().zip(&mut rates) {
+        rates.sort_by(|a, b| a.per_core.total_cmp(&b.per_core));
+        let [low, _, middle, _, high] = rates.iter().map(|r| r.per_core / 1e6).collect::<Vec<_>>()[..] else { unreachable!() };
+        let second = rates.iter().map(|r| r.per_second / 1e6).fold(0.0, f64::max);
+        eprintln!("{name:48} {middle:.3} M frames a core-second ({low:.3} to {high:.3}); at best {second:.3} M a second");
+    }
+    drop(net);
+}
