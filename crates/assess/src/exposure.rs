@@ -62,7 +62,7 @@ pub fn risk(state: &PortState, catalog: &Catalog, asset: Option<&Asset>) -> Risk
 fn listed_port(catalog: &Catalog, endpoint: Endpoint) -> Option<&HighRisk> {
     match endpoint.proto {
         Proto::Tcp => catalog.by_port(endpoint.port),
-        Proto::Udp => catalog.entries().iter().find(|e| e.udp_ports.contains(&endpoint.port)),
+        Proto::Udp => catalog.by_udp_port(endpoint.port),
     }
 }
 

@@ -199,6 +199,10 @@ impl Catalog {
     pub fn by_port(&self, port: u16) -> Option<&HighRisk> {
         self.by_port.get(&port).map(|&i| &self.entries[i])
     }
+    /// The entry that lists this UDP port.
+    pub fn by_udp_port(&self, port: u16) -> Option<&HighRisk> {
+        self.entries.iter().find(|e| e.udp_ports.contains(&port))
+    }
     /// The entry that this identity belongs to, on whatever port; the product decides where the name does not.
     pub fn by_identity(&self, service: &str, product: Option<&str>) -> Option<&HighRisk> {
         product

@@ -5,7 +5,7 @@
 use crate::address::IpRange;
 use crate::id::{JobId, NodeName, RunId, TaskId};
 use crate::observation::words;
-use crate::port::{Endpoint, PortSet};
+use crate::port::{Endpoint, Ports};
 use crate::task::TaskKind;
 use crate::time::Ts;
 use serde::{Deserialize, Serialize};
@@ -43,8 +43,8 @@ pub enum Work {
     Sweep {
         /// Addresses.
         targets: Vec<IpRange>,
-        /// Ports.
-        ports: PortSet,
+        /// Ports of both protocols.
+        ports: Ports,
         /// Endpoints within that are known open: their state is reported even when it is not open.
         known_open: Vec<Endpoint>,
     },

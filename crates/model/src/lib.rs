@@ -29,7 +29,7 @@ pub use access::{ApiToken, Permission, Role, Session, User};
 pub use address::{Cidr, IpRange, TargetError};
 pub use id::*;
 pub use observation::{HostObservation, Liveness, Observation, Reason, State};
-pub use port::{Endpoint, PortSet, Proto};
+pub use port::{Endpoint, PortSet, Ports, Proto};
 pub use scope::{InScope, Scope};
 pub use service::Service;
 pub use time::{Duration, Ts};

@@ -174,6 +174,98 @@ impl fmt::Display for PortSet {
     }
 }
 
+/// Ports of both protocols. Written like a [`PortSet`], with `U:` before each UDP port or range: `22,80,U:53,U:161-162`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
+pub struct Ports {
+    /// TCP.
+    pub tcp: PortSet,
+    /// UDP.
+    pub udp: PortSet,
+}
+
+impl Ports {
+    /// Number of ports of both.
+    pub fn len(&self) -> usize {
+        self.tcp.len() + self.udp.len()
+    }
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.tcp.is_empty() && self.udp.is_empty()
+    }
+    /// The ports of one protocol.
+    pub fn of(&self, proto: Proto) -> &PortSet {
+        match proto {
+            Proto::Tcp => &self.tcp,
+            Proto::Udp => &self.udp,
+        }
+    }
+    /// Whether the port is among them.
+    pub fn contains(&self, proto: Proto, port: u16) -> bool {
+        self.of(proto).contains(port)
+    }
+    /// Both together.
+    pub fn union(&self, other: &Ports) -> Ports {
+        Ports { tcp: self.tcp.union(&other.tcp), udp: self.udp.union(&other.udp) }
+    }
+}
+
+impl From<PortSet> for Ports {
+    fn from(tcp: PortSet) -> Self {
+        Ports { tcp, udp: PortSet::default() }
+    }
+}
+
+impl FromStr for Ports {
+    type Err = String;
+
+    fn from_str(s: &str) -> Result<Self, String> {
+        let (mut tcp, mut udp) = (Vec::new(), Vec::new());
+        // nmap takes a prefix for everything behind it, others for one word: only what reads the same either way is taken.
+        let mut prefixed = false;
+        for word in s.split(',').map(str::trim) {
+            let (list, rest) = match word.get(..2).map(str::to_ascii_uppercase).as_deref() {
+                Some("U:") => (&mut udp, &word[2..]),
+                Some("T:") => (&mut tcp, &word[2..]),
+                _ if prefixed => {
+                    return Err(format!("`{word}` stands behind a protocol's prefix: write U:{word} or T:{word}"));
+                }
+                _ => (&mut tcp, word),
+            };
+            prefixed |= rest.len() < word.len();
+            list.extend(rest.parse::<PortSet>()?.ranges);
+        }
+        Ok(Ports { tcp: PortSet::from_ranges(tcp), udp: PortSet::from_ranges(udp) })
+    }
+}
+
+impl fmt::Display for Ports {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.tcp.fmt(f)?;
+        for (i, &(first, last)) in self.udp.ranges.iter().enumerate() {
+            let comma = if i == 0 && self.tcp.is_empty() { "" } else { "," };
+            if first == last {
+                write!(f, "{comma}U:{first}")?;
+            } else {
+                write!(f, "{comma}U:{first}-{last}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Serialize for Ports {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Ports {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let s = String::deserialize(d)?;
+        if s.is_empty() { Ok(Ports::default()) } else { s.parse().map_err(serde::de::Error::custom) }
+    }
+}
+
 impl Serialize for PortSet {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
         s.collect_str(self)
@@ -215,6 +307,29 @@ mod tests {
         {
             let err = list.parse::<PortSet>().unwrap_err();
             assert!(err.contains(&format!("`{word}`")), "{list}: {err}");
+        }
+    }
+
+    #[test]
+    fn lists_of_both_protocols_print_back() {
+        for (written, printed, tcp, udp) in [
+            ("22,80", "22,80", 2, 0),
+            ("22,U:53,U:161-162", "22,U:53,U:161-162", 1, 3),
+            ("u:161, T:80 ,t:22,U:160", "22,80,U:160-161", 2, 2),
+            ("U:53", "U:53", 0, 1),
+        ] {
+            let ports: Ports = written.parse().unwrap();
+            assert_eq!((ports.to_string().as_str(), ports.tcp.len(), ports.udp.len()), (printed, tcp, udp), "{written}");
+            assert_eq!(ports.to_string().parse::<Ports>().unwrap(), ports);
+            assert_eq!(serde_json::from_value::<Ports>(serde_json::to_value(&ports).unwrap()).unwrap(), ports);
+        }
+        assert_eq!(serde_json::from_str::<Ports>("\"\"").unwrap(), Ports::default());
+        // The one list that nmap and a plain reader would read differently is refused.
+        for (list, word) in
+            [("U:53,80", "`80`"), ("22,U:0", "`0`"), ("U:", "``"), ("X:53", "`X:53`"), ("U:U:53", "`U:53`"), ("é,22", "`é`")]
+        {
+            let err = list.parse::<Ports>().unwrap_err();
+            assert!(err.contains(word), "{list}: {err}");
         }
     }
 

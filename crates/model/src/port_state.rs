@@ -111,7 +111,7 @@ pub struct Coverage {
     /// Addresses.
     pub targets: Vec<crate::address::IpRange>,
     /// Ports.
-    pub ports: crate::port::PortSet,
+    pub ports: crate::port::Ports,
     /// First probe.
     pub started_at: Ts,
     /// Last answer or timeout.

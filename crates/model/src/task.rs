@@ -6,8 +6,9 @@ use crate::address::IpRange;
 use crate::catalog::Catalog;
 use crate::id::{RunId, TaskId};
 use crate::observation::words;
-use crate::port::PortSet;
+use crate::port::{PortSet, Ports};
 use crate::time::{Duration, Ts};
+use crate::udp::Payloads;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 use std::str::FromStr;
@@ -99,27 +100,30 @@ impl TaskKind {
     }
 }
 
-/// Which ports a sweep covers. Written `high-risk`, `common`, `all`, or a list such as `22,80,8000-8100`.
+/// Which ports a sweep covers. Written `high-risk`, `common`, `all`, `udp`, or a list such as `22,80,8000-8100,U:53`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum PortChoice {
     /// Every port the catalogue lists.
     HighRisk,
     /// About a thousand common ports.
     Common,
-    /// 1-65535.
+    /// TCP 1-65535.
     All,
+    /// The UDP ports for which there is something to ask (D9).
+    Udp,
     /// These.
-    List(PortSet),
+    List(Ports),
 }
 
 impl PortChoice {
     /// The ports meant, under the catalogue given.
-    pub fn resolve(&self, catalog: &Catalog) -> PortSet {
+    pub fn resolve(&self, catalog: &Catalog) -> Ports {
         match self {
-            PortChoice::HighRisk => catalog.high_risk_ports(),
-            PortChoice::Common => catalog.common_ports().clone(),
-            PortChoice::All => PortSet::all(),
-            PortChoice::List(set) => set.clone(),
+            PortChoice::HighRisk => catalog.high_risk_ports().into(),
+            PortChoice::Common => catalog.common_ports().clone().into(),
+            PortChoice::All => PortSet::all().into(),
+            PortChoice::Udp => Ports { udp: Payloads::builtin().ports(), ..Ports::default() },
+            PortChoice::List(ports) => ports.clone(),
         }
     }
 }
@@ -130,7 +134,8 @@ impl fmt::Display for PortChoice {
             PortChoice::HighRisk => f.write_str("high-risk"),
             PortChoice::Common => f.write_str("common"),
             PortChoice::All => f.write_str("all"),
-            PortChoice::List(set) => set.fmt(f),
+            PortChoice::Udp => f.write_str("udp"),
+            PortChoice::List(ports) => ports.fmt(f),
         }
     }
 }
@@ -142,7 +147,8 @@ impl FromStr for PortChoice {
             "high-risk" => PortChoice::HighRisk,
             "common" => PortChoice::Common,
             "all" => PortChoice::All,
-            list => PortChoice::List(list.parse().map_err(|e| format!("{e} (or one of high-risk, common, all)"))?),
+            "udp" => PortChoice::Udp,
+            list => PortChoice::List(list.parse().map_err(|e| format!("{e} (or one of high-risk, common, all, udp)"))?),
         })
     }
 }

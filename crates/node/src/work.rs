@@ -10,7 +10,7 @@ use futures::StreamExt;
 use model::address::IpRange;
 use model::job::Work;
 use model::port_state::Coverage;
-use model::{Endpoint, InScope, PortSet, Proto, Scope, Ts};
+use model::{Endpoint, InScope, Ports, Proto, Scope, Ts};
 use scan::{Found, Ping, Progress, Recheck, Retries, ScanError, Summary, Sweep};
 use services::Budget;
 use std::sync::Arc;
@@ -64,7 +64,8 @@ pub(crate) async fn perform(
                 timeout,
                 seed,
                 always_report: known_open.into_iter().collect(),
-                ..Sweep::new(targets.clone(), ports.clone(), scope, pace)
+                udp_ports: ports.udp.clone(),
+                ..Sweep::new(targets.clone(), ports.tcp.clone(), scope, pace)
             };
             let (found, pump) = pump(out);
             let summary = scan::sweep(sweep, found, progress, stop).await;
@@ -100,7 +101,8 @@ pub(crate) async fn perform(
             if stop.is_cancelled() { Outcome::Stopped } else { Outcome::Done(None) }
         }
         Work::Panels { endpoints } => {
-            let endpoints = admitted(&scope, &endpoints);
+            let mut endpoints = admitted(&scope, &endpoints);
+            endpoints.retain(|e| e.get().proto == Proto::Tcp);
             progress.probes_total.store(endpoints.len() as u64, Ordering::Relaxed);
             let permit = JobPermit::new(pace, Arc::clone(&progress), rate_pps);
             let budget = Budget::default();
@@ -121,9 +123,9 @@ pub(crate) async fn perform(
     }
 }
 
-/// The TCP endpoints that the scope admits.
+/// The endpoints that the scope admits.
 fn admitted(scope: &Scope, endpoints: &[Endpoint]) -> Vec<InScope<Endpoint>> {
-    endpoints.iter().filter(|e| e.proto == Proto::Tcp).filter_map(|e| scope.admit(*e)).collect()
+    endpoints.iter().filter_map(|e| scope.admit(*e)).collect()
 }
 
 /// A channel that `scan` sends into, carried on as findings.
@@ -153,7 +155,7 @@ fn scanned(summary: Result<Summary, ScanError>, covered: impl FnOnce(&Summary) -
 }
 
 /// The ground that a sweep covered. None when answers may have been missed: a coverage is a promise.
-fn coverage(context: &JobContext, targets: Vec<IpRange>, ports: PortSet, started_at: Ts, summary: &Summary) -> Option<Coverage> {
+fn coverage(context: &JobContext, targets: Vec<IpRange>, ports: Ports, started_at: Ts, summary: &Summary) -> Option<Coverage> {
     if summary.drops > 0 {
         tracing::warn!(drops = summary.drops, "answers may have been missed; the sweep does not count as coverage");
         return None;

@@ -9,7 +9,7 @@ use model::catalog::Catalog;
 use model::job::Work;
 use model::port_state::PortState;
 use model::task::{Label, Task, TaskKind, TaskTarget};
-use model::{Duration, Endpoint, Proto, Scope, Ts};
+use model::{Duration, Endpoint, Ports, Scope, Ts};
 use std::net::IpAddr;
 
 /// Probes of one sweep job: 40 s of a node's default pace, so that a lost job is redone cheaply and jobs of different
@@ -161,12 +161,12 @@ pub fn coalesce(ips: impl IntoIterator<Item = IpAddr>) -> Vec<IpRange> {
 }
 
 /// Sweep jobs over the addresses, each of at most `limit` probes or one address.
-pub fn sweeps(addresses: &[IpRange], ports: &model::PortSet, open: &[Endpoint], limit: u64) -> Vec<Work> {
+pub fn sweeps(addresses: &[IpRange], ports: &Ports, open: &[Endpoint], limit: u64) -> Vec<Work> {
     if ports.is_empty() {
         return Vec::new();
     }
     let per_job = (limit / ports.len() as u64).max(1);
-    let mut known: Vec<_> = open.iter().copied().filter(|e| e.proto == Proto::Tcp && ports.contains(e.port)).collect();
+    let mut known: Vec<_> = open.iter().copied().filter(|e| ports.contains(e.proto, e.port)).collect();
     known.sort_unstable();
     known.dedup();
     let within = |targets: &[IpRange]| -> Vec<Endpoint> {

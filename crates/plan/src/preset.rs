@@ -1,5 +1,5 @@
-//! The two schedules that ship: `standard` (the published one, all nine tasks) and `daily-weekly` (common ports daily,
-//! all ports weekly).
+//! The two schedules that ship: `standard` (the published one, all nine tasks, and the UDP services of D9) and `daily-weekly`
+//! (common ports daily, all ports weekly).
 //!
 //! They are templates: giving them ids and storing them is left to the server.
 
@@ -46,7 +46,7 @@ impl Preset {
 
     /// Its templates.
     pub fn templates(self) -> Vec<Template> {
-        use PortChoice::{All, Common, HighRisk};
+        use PortChoice::{All, Common, HighRisk, Udp};
         let of = |kind, name, ports, every, first_after| Template { kind, name, ports, every, first_after };
         let (now, minutes, hours, days) = (Duration(0), Duration::minutes, Duration::hours, Duration::days);
         match self {
@@ -57,6 +57,8 @@ impl Preset {
                 of(TaskKind::Panels, "Admin back ends on open ports", None, hours(2), minutes(3)),
                 of(TaskKind::OpenRecheck, "Re-check of known-open ports", None, minutes(30), minutes(5)),
                 of(TaskKind::ServiceIdentification, "Services on open ports", None, hours(2), minutes(10)),
+                // Most UDP ports stay silent and are asked again slowly, so this takes longest for what it finds.
+                of(TaskKind::FullOnline, "UDP services of live hosts", Some(Udp), hours(6), minutes(12)),
                 of(TaskKind::HighRiskOffline, "High-risk ports of dead-looking addresses", Some(HighRisk), days(7), minutes(15)),
                 of(TaskKind::FullOffline, "All ports of dead-looking addresses", Some(All), days(7), minutes(30)),
                 of(TaskKind::FullAll, "All ports of all assets", Some(All), days(7), hours(1)),
@@ -66,6 +68,7 @@ impl Preset {
                 of(TaskKind::FullOnline, "Common ports of live hosts, daily", Some(Common), days(1), now),
                 of(TaskKind::OpenRecheck, "Re-check of known-open ports", None, minutes(30), minutes(5)),
                 of(TaskKind::ServiceIdentification, "Services on open ports", None, hours(2), minutes(10)),
+                of(TaskKind::FullOnline, "UDP services of live hosts, daily", Some(Udp), days(1), minutes(12)),
                 of(TaskKind::FullAll, "All ports of all assets, weekly", Some(All), days(7), hours(1)),
             ],
         }
@@ -120,11 +123,11 @@ mod tests {
             (TaskKind::FullOffline, Duration::days(7)),
             (TaskKind::FullAll, Duration::days(7)),
         ] {
-            let found: Vec<_> = templates.iter().filter(|t| t.kind == kind).collect();
+            let found: Vec<_> = templates.iter().filter(|t| t.kind == kind && t.ports != Some(PortChoice::Udp)).collect();
             assert_eq!(found.len(), 1, "{kind}");
             assert_eq!(found[0].every, every, "{kind}");
         }
-        assert_eq!(templates.len(), TaskKind::ALL.len());
+        assert_eq!(templates.len(), TaskKind::ALL.len() + 1, "the nine, and UDP");
     }
 
     #[test]

@@ -59,7 +59,7 @@ pub fn validate(
     }
     match (kind.default_ports().is_some(), ports) {
         (true, None) => {
-            problem("ports", "required", format!("a {kind} task sweeps, so it needs ports: high-risk, common, all or a list"))
+            problem("ports", "required", format!("a {kind} task sweeps, so it needs ports: high-risk, common, all, udp or a list"))
         }
         (true, Some(PortChoice::List(list))) if list.is_empty() => {
             problem("ports", "required", "the list of ports is empty".into())

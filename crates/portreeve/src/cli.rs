@@ -1,7 +1,8 @@
 //! The command line: every command and flag, with the help a person reads. What the commands do is in their own modules.
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use model::{PortSet, Role, task::PortChoice};
+use model::udp::Payloads;
+use model::{PortSet, Ports, Role, task::PortChoice};
 use scan::Method;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -60,9 +61,12 @@ pub struct ScanArgs {
     /// Leave these out; written like targets, and may be given several times or separated by commas.
     #[arg(long, value_name = "TARGET", value_delimiter = ',')]
     pub exclude: Vec<String>,
-    /// high-risk, common, all, or a list such as 22,80,8000-8100.
+    /// high-risk, common, all, udp, or a list such as 22,80,8000-8100,U:53.
     #[arg(short, long, value_name = "PORTS", default_value = "common")]
     pub ports: PortChoice,
+    /// UDP ports as well: top (those for which there is something to ask), or a list such as 53,161.
+    #[arg(long, value_name = "PORTS", value_parser = udp_ports)]
+    pub udp: Option<PortSet>,
     /// auto (raw SYN probes where raw sockets are allowed, full connections otherwise), syn, or connect.
     #[arg(long, default_value = "auto")]
     pub method: Method,
@@ -103,8 +107,20 @@ pub struct ScanArgs {
 
 impl ScanArgs {
     /// The ports meant.
-    pub fn port_set(&self) -> PortSet {
-        self.ports.resolve(model::catalog::Catalog::builtin())
+    pub fn port_set(&self) -> Ports {
+        let ports = self.ports.resolve(model::catalog::Catalog::builtin());
+        match &self.udp {
+            Some(udp) => Ports { udp: ports.udp.union(udp), ..ports },
+            None => ports,
+        }
+    }
+}
+
+/// What `--udp` takes.
+fn udp_ports(word: &str) -> Result<PortSet, String> {
+    match word {
+        "top" => Ok(Payloads::builtin().ports()),
+        list => list.parse().map_err(|e| format!("{e} (or the word top)")),
     }
 }
 

@@ -6,7 +6,7 @@ use model::address::{IpRange, merge};
 use model::job::Work;
 use model::port_state::Coverage;
 use model::service::{Identification, PanelObservation};
-use model::{Endpoint, HostObservation, Observation, Proto, Scope, Ts};
+use model::{Endpoint, HostObservation, Observation, Scope, Ts};
 use std::collections::HashSet;
 use std::net::IpAddr;
 use wire::{PseudoOpenHost, Report};
@@ -44,7 +44,7 @@ impl About<'_> {
     fn endpoint(&self, endpoint: Endpoint) -> bool {
         self.host(endpoint.ip)
             && match self.work {
-                Work::Sweep { ports, .. } => endpoint.proto == Proto::Tcp && ports.contains(endpoint.port),
+                Work::Sweep { ports, .. } => ports.contains(endpoint.proto, endpoint.port),
                 // Finding out whether a host is up means knocking on some of its doors.
                 Work::Liveness { .. } => true,
                 _ => self.endpoints.contains(&endpoint),
@@ -112,7 +112,7 @@ fn coverage(said: &Coverage, about: &About, report: &Report, now: Ts) -> Option<
 #[cfg(test)]
 mod tests {
     use super::*;
-    use model::{JobId, Liveness, NodeName, PortSet, Reason, State, Vantage};
+    use model::{JobId, Liveness, NodeName, Ports, Reason, State, Vantage};
     use wire::Findings;
 
     fn observation(endpoint: &str, at: i64) -> Observation {
@@ -135,13 +135,15 @@ mod tests {
     #[test]
     fn a_node_cannot_invent_endpoints_or_the_future() {
         let r = |s: &str| s.parse::<IpRange>().unwrap();
-        let ports: PortSet = "22,6379".parse().unwrap();
+        let ports: Ports = "22,6379,U:161".parse().unwrap();
         let sweep = Work::Sweep { targets: vec![r("10.0.0.0/30")], ports: ports.clone(), known_open: vec![] };
         let recheck = Work::Recheck { endpoints: vec!["10.0.0.1:22/tcp".parse().unwrap()] };
         for (work, allowed, endpoint, taken) in [
             (&sweep, None, "10.0.0.1:22/tcp", true),
             (&sweep, None, "10.0.0.1:23/tcp", false),
             (&sweep, None, "10.0.0.1:22/udp", false),
+            (&sweep, None, "10.0.0.1:161/udp", true),
+            (&sweep, None, "10.0.0.1:161/tcp", false),
             (&sweep, None, "10.0.0.4:22/tcp", false),
             (&sweep, Some(vec![r("10.0.0.2")]), "10.0.0.1:22/tcp", false),
             (&sweep, Some(vec![r("10.0.0.0/8")]), "10.0.0.1:22/tcp", true),

@@ -75,7 +75,7 @@ pub(crate) async fn talk(endpoint: InScope<Endpoint>, budget: &Budget, permit: &
     }
     let mut until = Instant::now() + budget.per_endpoint;
     let mut unrecognised: Option<Talk> = None;
-    for attempt in 0..TRIES {
+    for _ in 0..TRIES {
         for question in &questions {
             let waiting = Instant::now();
             permit.acquire(endpoint.ip()).await;

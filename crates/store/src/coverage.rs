@@ -6,7 +6,7 @@ use crate::sql::*;
 use crate::{Result, Store};
 use model::address::{merge, to_bytes};
 use model::port_state::Coverage;
-use model::{Endpoint, IpRange, JobId, PortSet, Proto, Ts, Vantage};
+use model::{Endpoint, IpRange, JobId, Ports, Ts, Vantage};
 use sea_orm::ConnectionTrait;
 use std::collections::HashMap;
 
@@ -64,14 +64,13 @@ fn ground(vantage: &Vantage, targets: &str, ports: &str) -> i64 {
 }
 
 impl Store {
-    /// Start of the latest finished coverage whose ranges and ports hold the endpoint. One never covered is absent; so is one
-    /// of UDP, which sweeps do not cover yet.
+    /// Start of the latest finished coverage whose ranges and ports hold the endpoint. One never covered is absent.
     pub async fn last_covered(&self, vantage: &Vantage, endpoints: &[Endpoint]) -> Result<HashMap<Endpoint, Ts>> {
-        let mut open: Vec<Endpoint> = endpoints.iter().filter(|e| e.proto == Proto::Tcp).copied().collect();
-        open.sort_unstable_by_key(|e| (to_bytes(e.ip), e.port));
+        let mut open: Vec<Endpoint> = endpoints.to_vec();
+        open.sort_unstable_by_key(|e| (to_bytes(e.ip), e.proto, e.port));
         open.dedup();
         let mut answers = HashMap::new();
-        let mut ports: HashMap<String, PortSet> = HashMap::new();
+        let mut ports: HashMap<String, Ports> = HashMap::new();
         let mut offset = 0;
         while let (Some(first), Some(last)) = (open.first(), open.last()) {
             let sql = "SELECT targets, ports, started_at FROM coverage WHERE vantage = $1 AND replaced_at IS NULL AND ip_first <= $2 \
@@ -82,7 +81,7 @@ impl Store {
                 let text: String = get(row, "ports")?;
                 if !ports.contains_key(&text) {
                     let set =
-                        if text.is_empty() { PortSet::default() } else { text.parse().map_err(|e: String| bad("ports", &e))? };
+                        if text.is_empty() { Ports::default() } else { text.parse().map_err(|e: String| bad("ports", &e))? };
                     ports.insert(text.clone(), set);
                 }
                 let started_at = get(row, "started_at")?;
@@ -102,13 +101,13 @@ impl Store {
 }
 
 /// The endpoints, sorted by address, that lie in the ranges and on the ports.
-fn held_by(sorted: &[Endpoint], ranges: &[IpRange], ports: &PortSet) -> Vec<Endpoint> {
+fn held_by(sorted: &[Endpoint], ranges: &[IpRange], ports: &Ports) -> Vec<Endpoint> {
     let mut held = Vec::new();
     for range in ranges {
         let (first, last) = (to_bytes(range.first()), to_bytes(range.last()));
         let from = sorted.partition_point(|e| to_bytes(e.ip) < first);
         let within = sorted[from..].iter().take_while(|e| to_bytes(e.ip) <= last);
-        held.extend(within.filter(|e| ports.contains(e.port)).copied());
+        held.extend(within.filter(|e| ports.contains(e.proto, e.port)).copied());
     }
     held
 }

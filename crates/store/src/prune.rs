@@ -6,7 +6,7 @@ use crate::sql::*;
 use crate::{Result, Store};
 use model::address::{merge, subtract};
 use model::settings::Retention;
-use model::{IpRange, JobId, PortSet, Ts, Vantage};
+use model::{IpRange, JobId, Ports, Ts, Vantage};
 use sea_orm::QueryResult;
 
 /// What retention removed.
@@ -28,7 +28,7 @@ struct Ground {
     fencing: i64,
     vantage: Vantage,
     targets: Vec<IpRange>,
-    ports: PortSet,
+    ports: Ports,
     started_at: Ts,
 }
 
@@ -99,7 +99,7 @@ fn ground_from(row: &QueryResult) -> Result<Ground> {
         fencing: get(row, "fencing")?,
         vantage: get(row, "vantage")?,
         targets: get_json(row, "targets")?,
-        ports: if ports.is_empty() { PortSet::default() } else { ports.parse().map_err(|e: String| bad("ports", &e))? },
+        ports: if ports.is_empty() { Ports::default() } else { ports.parse().map_err(|e: String| bad("ports", &e))? },
         started_at: get(row, "started_at")?,
     })
 }

@@ -10,6 +10,7 @@ export function useTaskNames() {
   const byId = computed(() => new Map((data.value ?? []).map((task) => [task.id, task])))
   return (id: string, name: string | null | undefined) => {
     const task = byId.value.get(id)
+    if (task?.preset && task.ports === 'udp') return t('tasks.udpName')
     return task?.preset ? t(`taskKind.${task.kind}`) : (name ?? task?.name ?? '—')
   }
 }

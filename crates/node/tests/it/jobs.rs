@@ -4,7 +4,7 @@ use crate::doors::{open, shut};
 use crate::server::Server;
 use model::job::Work;
 use model::service::Identity;
-use model::{Endpoint, Liveness, PortSet, State};
+use model::{Endpoint, Liveness, PortSet, Ports, State};
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 use wire::{End, Findings, Report};
@@ -21,8 +21,8 @@ fn all(reports: &[Report]) -> Findings {
     f
 }
 
-fn ports(endpoints: &[Endpoint]) -> PortSet {
-    endpoints.iter().map(|e| e.port).collect()
+fn ports(endpoints: &[Endpoint]) -> Ports {
+    endpoints.iter().map(|e| e.port).collect::<PortSet>().into()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -192,7 +192,7 @@ async fn a_node_never_asks_for_more_than_it_has_room_for() {
 async fn a_job_that_fails_says_why_and_harms_no_other() {
     let (server, door) = (Server::default(), open(b"", b"").await);
     // All of IPv6 times all ports is more than can be indexed.
-    let huge = Work::Sweep { targets: vec!["::/0".parse().unwrap()], ports: PortSet::all(), known_open: vec![] };
+    let huge = Work::Sweep { targets: vec!["::/0".parse().unwrap()], ports: PortSet::all().into(), known_open: vec![] };
     let fails = server.queue(huge, &["::/0"], None);
     let fine = server.queue(Work::Recheck { endpoints: vec![door.endpoint] }, &["127.0.0.1"], None);
     let node = server.node(2);

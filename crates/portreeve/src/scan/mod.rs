@@ -56,6 +56,7 @@ pub async fn run(args: ScanArgs) -> anyhow::Result<()> {
 
     let pace =
         Arc::new(Pacer::new(Pace { node_pps: args.rate, per_network_pps: args.rate, per_target_pps: args.rate }, Vec::new()));
+    let ports = args.port_set();
     let sweep = Sweep {
         method: args.method,
         retries: Retries::Fixed(args.retries),
@@ -63,7 +64,8 @@ pub async fn run(args: ScanArgs) -> anyhow::Result<()> {
         ping: !args.no_ping,
         seed,
         report_all: args.all_states,
-        ..Sweep::new(targets.ranges.clone(), args.port_set(), targets.scope.clone(), pace.clone())
+        udp_ports: ports.udp,
+        ..Sweep::new(targets.ranges.clone(), ports.tcp, targets.scope.clone(), pace.clone())
     };
 
     let started = now();

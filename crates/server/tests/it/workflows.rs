@@ -150,7 +150,7 @@ async fn a_host_never_seen_up_is_stored_and_swept_by_tasks_6_to_8() {
         let jobs =
             world.store().jobs(&JobFilter { run: Some(run.id), ..Default::default() }, Paging::first(50)).await.unwrap().items;
         let covers = |job: &job::Job| match &job.work {
-            Work::Sweep { targets, ports, .. } => targets.iter().any(|t| t.contains(hidden.ip)) && ports.contains(6379),
+            Work::Sweep { targets, ports, .. } => targets.iter().any(|t| t.contains(hidden.ip)) && ports.tcp.contains(6379),
             _ => false,
         };
         assert!(jobs.iter().any(covers), "{kind}: {jobs:?}");
@@ -511,7 +511,7 @@ async fn a_confirmation_does_not_queue_behind_the_sweep_that_asked_for_it() {
         world.send(world.report("node", &offer)).await;
     }
     let sweeps = world.lease("node", 20).await;
-    let finder = sweeps.iter().find(|o| matches!(&o.work, Work::Sweep { ports, .. } if ports.contains(6379))).unwrap();
+    let finder = sweeps.iter().find(|o| matches!(&o.work, Work::Sweep { ports, .. } if ports.tcp.contains(6379))).unwrap();
     let mut part = world.report("node", finder);
     part.end = None;
     part.findings.coverage = None;

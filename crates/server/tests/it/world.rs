@@ -269,7 +269,7 @@ impl World {
             }
             Work::Sweep { targets, ports, known_open } => {
                 let targets = offer.scope.restrict(targets);
-                let within = |e: &Endpoint| targets.iter().any(|t| t.contains(e.ip)) && ports.contains(e.port);
+                let within = |e: &Endpoint| targets.iter().any(|t| t.contains(e.ip)) && ports.tcp.contains(e.port);
                 let mut ask: BTreeSet<Endpoint> = known_open.iter().copied().filter(within).collect();
                 ask.extend(self.doors.iter().filter(|(e, d)| within(e) && matches!(d, Door::Open(_))).map(|(e, _)| *e));
                 f.observations.extend(ask.into_iter().map(|e| self.look(e)));

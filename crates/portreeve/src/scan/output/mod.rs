@@ -68,7 +68,7 @@ impl Record {
                 version: s.version.clone(),
                 tls: s.tls.clone(),
             }),
-            risk: if open { risk_of(observation.endpoint.port, service) } else { None },
+            risk: if open { risk_of(observation.endpoint.proto, observation.endpoint.port, service) } else { None },
             pseudo_open,
             ts: observation.observed_at,
         }
@@ -90,7 +90,7 @@ impl Record {
 }
 
 /// The catalogue's word on an open port: listed by its number first, else by what answers.
-fn risk_of(port: u16, service: Option<&Service>) -> Option<RiskRecord> {
+fn risk_of(proto: Proto, port: u16, service: Option<&Service>) -> Option<RiskRecord> {
     let catalog = Catalog::builtin();
     let record = |kind, entry: &'static HighRisk| RiskRecord {
         kind,
@@ -101,7 +101,11 @@ fn risk_of(port: u16, service: Option<&Service>) -> Option<RiskRecord> {
         alternative: entry.alternative.as_ref(),
     };
     let by_identity = || service.and_then(|s| catalog.by_identity(&s.name, s.product.as_deref()));
-    match catalog.by_port(port) {
+    let by_port = match proto {
+        Proto::Tcp => catalog.by_port(port),
+        Proto::Udp => catalog.by_udp_port(port),
+    };
+    match by_port {
         Some(entry) => Some(record(RiskKind::HighRiskPort, entry)),
         None => by_identity().map(|entry| record(RiskKind::HighRiskService, entry)),
     }
@@ -112,7 +116,7 @@ fn risk_of(port: u16, service: Option<&Service>) -> Option<RiskRecord> {
 pub struct Outcome {
     pub method: &'static str,
     pub command_line: String,
-    pub ports: model::PortSet,
+    pub ports: model::Ports,
     pub started: Ts,
     pub finished: Ts,
     pub hosts_up: u64,

@@ -2,6 +2,7 @@
 //! at the end.
 
 use super::{Outcome, Record, Sink};
+use model::Proto;
 use quick_xml::Writer;
 use quick_xml::events::{BytesDecl, BytesEnd, BytesStart, BytesText, Event};
 use std::collections::BTreeMap;
@@ -56,15 +57,22 @@ impl Sink for NmapXml {
                 ("xmloutputversion", "1.05".into()),
             ],
         )))?;
-        xml.write_event(Event::Empty(element(
-            "scaninfo",
-            &[
-                ("type", outcome.method.into()),
-                ("protocol", "tcp".into()),
-                ("numservices", outcome.ports.len().to_string()),
-                ("services", outcome.ports.to_string()),
-            ],
-        )))?;
+        for proto in [Proto::Tcp, Proto::Udp] {
+            let ports = outcome.ports.of(proto);
+            // nmap says `udp` as the type of a UDP scan, too.
+            let kind = if proto == Proto::Udp { "udp" } else { outcome.method };
+            if !ports.is_empty() {
+                xml.write_event(Event::Empty(element(
+                    "scaninfo",
+                    &[
+                        ("type", kind.into()),
+                        ("protocol", proto.to_string()),
+                        ("numservices", ports.len().to_string()),
+                        ("services", ports.to_string()),
+                    ],
+                )))?;
+            }
+        }
         for (ip, records) in &mut self.hosts {
             records.sort_by_key(|r| (r.proto, r.port));
             let (from, until) = (records.iter().map(|r| r.ts).min(), records.iter().map(|r| r.ts).max());

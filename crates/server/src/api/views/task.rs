@@ -87,7 +87,7 @@ pub struct TaskInput {
     pub name: String,
     /// What it covers.
     pub target: TaskTargetBody,
-    /// `high-risk`, `common`, `all`, or a list such as `22,80,8000-8100`; the kind's own when absent.
+    /// `high-risk`, `common`, `all`, `udp`, or a list such as `22,80,8000-8100,U:53`; the kind's own when absent.
     #[schema(example = "high-risk")]
     pub ports: Option<String>,
     /// When.
@@ -342,7 +342,9 @@ fn summary(work: &Work) -> String {
     match work {
         Work::Liveness { targets } => few(targets),
         Work::Sweep { targets, ports, .. } => match ports.len() {
+            1 if ports.tcp.is_empty() => format!("{} × port {}/udp", few(targets), ports.udp),
             1 => format!("{} × port {ports}", few(targets)),
+            n if ports.tcp.is_empty() => format!("{} × {n} UDP ports", few(targets)),
             n => format!("{} × {n} ports", few(targets)),
         },
         Work::Recheck { endpoints } | Work::Identify { endpoints } | Work::Panels { endpoints } => few(endpoints),
@@ -364,6 +366,14 @@ mod tests {
             (
                 Work::Sweep { targets: vec![range("10.0.0.1")], ports: "22".parse().unwrap(), known_open: vec![] },
                 "10.0.0.1 × port 22",
+            ),
+            (
+                Work::Sweep { targets: vec![range("10.0.0.1")], ports: "U:53".parse().unwrap(), known_open: vec![] },
+                "10.0.0.1 × port 53/udp",
+            ),
+            (
+                Work::Sweep { targets: vec![range("10.0.0.1")], ports: "U:53,U:161".parse().unwrap(), known_open: vec![] },
+                "10.0.0.1 × 2 UDP ports",
             ),
             (Work::Liveness { targets: vec![range("10.0.0.1"), range("10.0.0.3"), range("::1")] }, "10.0.0.1 and 2 more"),
             (Work::Recheck { endpoints: vec!["[::1]:22/tcp".parse().unwrap()] }, "[::1]:22/tcp"),

@@ -112,7 +112,7 @@ async fn a_preset_replaces_presets_and_leaves_what_people_made() {
     let who = h.token(Role::Operator).await;
     h.send(&who, "POST", "/api/v1/tasks", Some(sweep(json!({"type": "once"})))).await.expect(201);
     let standard = h.send(&who, "POST", "/api/v1/tasks/presets/standard", None).await.expect(200);
-    assert_eq!(standard.as_array().unwrap().len(), 10, "nine kinds and one that a person made");
+    assert_eq!(standard.as_array().unwrap().len(), 11, "nine kinds, UDP, and one that a person made");
     let kinds: std::collections::BTreeSet<_> =
         standard.as_array().unwrap().iter().map(|t| t["number"].as_u64().unwrap()).collect();
     assert_eq!(kinds, (0..=8).collect());
