@@ -594,8 +594,11 @@ struct Admit {
     report_all: bool,
     always: HashSet<Endpoint>,
     began: Ts,
-    /// Open ports of each host with any.
-    per_host: HashMap<IpAddr, usize>,
+    /// Open ports of each host with any. A server repeats its SYN-ACK, and masscan says so each time: twice from one probe is
+    /// no second observation.
+    per_host: HashMap<IpAddr, HashSet<u16>>,
+    /// Other states that were told.
+    told: HashSet<(Endpoint, State)>,
     /// Open ports at which a host is pseudo-open.
     pseudo: usize,
     open: u64,
@@ -612,6 +615,7 @@ impl Admit {
             always: job.always_report.clone(),
             began,
             per_host: HashMap::new(),
+            told: HashSet::new(),
             // More than half of what was asked: a host that answers for everything does so for nearly all of it.
             pseudo: (ports / 2 + 1).clamp(PSEUDO_LEAST, PSEUDO),
             open: 0,
@@ -641,19 +645,22 @@ impl Admit {
                 o.observed_at = self.at(o.observed_at, now);
                 let named = self.always.contains(&o.endpoint);
                 if o.state != State::Open {
-                    if self.report_all || named {
+                    if (self.report_all || named) && self.told.insert((o.endpoint, o.state)) {
                         out.push(Findings::Found(Found::Endpoint(o)));
                     }
                     return;
                 }
+                let ports = self.per_host.entry(o.endpoint.ip).or_default();
+                if !ports.insert(o.endpoint.port) {
+                    return;
+                }
                 self.open += 1;
-                let open = self.per_host.entry(o.endpoint.ip).or_default();
-                *open += 1;
-                if *open == self.pseudo {
-                    let (ip, open_ports, observed_at) = (o.endpoint.ip, *open as u32, o.observed_at);
+                let open = ports.len();
+                if open == self.pseudo {
+                    let (ip, open_ports, observed_at) = (o.endpoint.ip, open as u32, o.observed_at);
                     out.push(Findings::Found(Found::PseudoOpen { ip, open_ports, observed_at }));
                 }
-                if *open < self.pseudo || named {
+                if open < self.pseudo || named {
                     out.push(Findings::Found(Found::Endpoint(o)));
                 }
             }
@@ -666,7 +673,11 @@ impl Admit {
                 let of = |port| Endpoint::tcp(p.ip, port);
                 // Only those that somebody asked about by name; a host has sixty-five thousand closed ones.
                 let wanted = p.ports.iter().map(of).filter(|e| self.report_all || self.always.contains(e));
-                for endpoint in wanted.filter(|e| self.admits(*e)) {
+                let wanted: Vec<Endpoint> = wanted.filter(|e| self.admits(*e)).collect();
+                for endpoint in wanted {
+                    if !self.told.insert((endpoint, p.state)) {
+                        continue;
+                    }
                     let found = model::Observation { endpoint, state: p.state, reason: p.reason, observed_at };
                     out.push(Findings::Found(Found::Endpoint(found)));
                 }
@@ -692,8 +703,8 @@ impl Admit {
 
     /// The counts of pseudo-open hosts that have grown since.
     fn last(&self, now: Ts, out: &mut Vec<Findings>) {
-        for (&ip, &open) in self.per_host.iter().filter(|(_, open)| **open > self.pseudo) {
-            out.push(Findings::Found(Found::PseudoOpen { ip, open_ports: open as u32, observed_at: now }));
+        for (&ip, open) in self.per_host.iter().filter(|(_, open)| open.len() > self.pseudo) {
+            out.push(Findings::Found(Found::PseudoOpen { ip, open_ports: open.len() as u32, observed_at: now }));
         }
     }
 }

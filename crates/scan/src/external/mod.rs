@@ -16,7 +16,7 @@ mod objects;
 mod words;
 mod xml;
 
-pub use command::{CommandError, CommandJob, Engine, EngineError, Findings, PLACEHOLDERS, probe, run};
+pub use command::{CommandError, CommandJob, Engine, EngineError, Findings, PLACEHOLDERS, Ran, probe, run};
 
 use detect::Detect;
 use model::service::Identification;
