@@ -37,5 +37,5 @@ pub use resume::Checkpoint;
 
 /// A simulated network for tests and simulation.
 pub mod memory {
-    pub use crate::link::memory::{Host, MemoryNetwork, Otherwise};
+    pub use crate::link::memory::{Host, MemoryNetwork, Otherwise, Quirks, RateLimit, UdpService};
 }

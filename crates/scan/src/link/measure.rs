@@ -4,10 +4,12 @@
 #![allow(unsafe_code)]
 
 use super::outlet::{Carrier, Ledger};
+use super::ring::Receiver;
 use super::route::Kernel;
 use super::send::Sender;
 use super::sys::{link_address, set_packet_option};
-use super::{Batch, Outlet};
+use super::{Batch, Outlet, Sink};
+use crate::cookie::SourcePorts;
 use crate::tap::Tapped;
 use packet::{Ethernet, Framing, Ip, Mac, build};
 use rustix::mm::{MapFlags, ProtFlags};
@@ -17,7 +19,8 @@ use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 const SENDER: &str = "prA-measure-s";
@@ -92,11 +95,16 @@ fn processor_times(process: u32) -> HashMap<String, f64> {
 }
 
 fn inside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> std::thread::JoinHandle<T> {
-    std::thread::spawn(move || {
-        let namespace = std::fs::File::open(format!("/run/netns/{SENDER}")).unwrap();
+    at(SENDER, work)
+}
+
+fn at<T: Send + 'static>(namespace: &'static str, work: impl FnOnce() -> T + Send + 'static) -> std::thread::JoinHandle<T> {
+    let run = move || {
+        let namespace = std::fs::File::open(format!("/run/netns/{namespace}")).unwrap();
         move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
         work()
-    })
+    };
+    std::thread::Builder::new().name(namespace.into()).spawn(run).unwrap()
 }
 
 fn template() -> Vec<u8> {
@@ -209,10 +217,10 @@ impl Carrier for OneByOne {
 
 /// Sends the same frames over and over on one thread while the rate is taken.
 fn sending(carrier: impl FnOnce(u32) -> Box<dyn Carrier> + Send + 'static, frames: usize) -> Rate {
-    let stop = std::sync::Arc::new(AtomicBool::new(false));
+    let stop = Arc::new(AtomicBool::new(false));
     let seen = stop.clone();
     let work = inside(move || {
-        let interface = interface();
+        let interface = interface("s0");
         let (mut carrier, ledger) = (carrier(interface), Ledger::detached(interface));
         let (mut batch, template, mut n) = (Batch::default(), template(), 0);
         while !seen.load(Ordering::Relaxed) {
@@ -229,11 +237,12 @@ fn sending(carrier: impl FnOnce(u32) -> Box<dyn Carrier> + Send + 'static, frame
 
 /// Fills batches on one thread and sends them on another, through the outlet.
 fn through_the_outlet(frames: usize) -> Rate {
-    let stop = std::sync::Arc::new(AtomicBool::new(false));
+    let stop = Arc::new(AtomicBool::new(false));
     let seen = stop.clone();
     let work = inside(move || {
-        let sender = sender(interface(), true);
-        let outlet = Outlet::threaded(Tapped { interface: interface(), framing: Framing::Ethernet, tap: None }, sender).unwrap();
+        let sender = sender(interface("s0"), true);
+        let outlet =
+            Outlet::threaded(Tapped { interface: interface("s0"), framing: Framing::Ethernet, tap: None }, sender).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(async {
             let (mut batch, template, mut n) = (Batch::default(), template(), 0);
@@ -249,11 +258,10 @@ fn through_the_outlet(frames: usize) -> Rate {
     rate
 }
 
-fn interface() -> u32 {
-    sh("cat /sys/class/net/s0/ifindex 2>/dev/null || ip -j link show s0 | sed 's/.*ifindex\":\\([0-9]*\\).*/\\1/'")
-        .trim()
-        .parse()
-        .unwrap()
+/// The index of a device of the namespace that the calling thread is in.
+fn interface(name: &str) -> u32 {
+    let mut kernel = Kernel::open().unwrap();
+    (1..64).find(|index| kernel.link(*index).is_ok_and(|info| info.name == name)).expect("the device")
 }
 
 fn sender(interface: u32, bypass: bool) -> Sender {
@@ -262,6 +270,112 @@ fn sender(interface: u32, bypass: bool) -> Sender {
         info.queue = "an operator's".into();
     }
     Sender::open(interface, &info, Framing::Ethernet).unwrap()
+}
+
+/// Counts what it hears.
+#[derive(Default)]
+struct Count(AtomicU64);
+
+impl Sink for Count {
+    fn frame(&self, _: u32, _: Framing, frame: &[u8]) {
+        self.0.fetch_add(u64::from(!frame.is_empty()), Ordering::Relaxed);
+    }
+}
+
+/// What one thread hears while another floods it from the far end: frames for each second of the processor that the hearing
+/// thread has had, frames a second on the clock, and the share that was dropped.
+fn hearing(ring: bool) -> (f64, f64, f64) {
+    let stop = Arc::new(AtomicBool::new(false));
+    let seen = stop.clone();
+    let flood = at(TARGET, move || {
+        let (index, mut batch, mut n) = (interface("t0"), Batch::default(), 0);
+        let mut sender = sender(index, true);
+        let ledger = Ledger::detached(index);
+        let mut frame = Vec::new();
+        let link = Ethernet { src: Mac([2, 0, 0, 0, 0, 2]), dst: Mac([2, 0, 0, 0, 0, 1]) };
+        let ip = Ip { src: [198, 18, 0, 2].into(), dst: [198, 18, 0, 9].into(), ttl: 64, id: 0 };
+        build::tcp(&mut frame, Some(link), &ip, &build::rst(80, 61_000, 1));
+        while !seen.load(Ordering::Relaxed) {
+            batch.clear();
+            fill(&mut batch, &frame, 256, &mut n);
+            sender.carry(&batch, &ledger).unwrap();
+        }
+    });
+    let ports = SourcePorts { first: 61_000, last: 65_095 };
+    let (heard, seen) = (Arc::new(Count::default()), stop.clone());
+    let hears = heard.clone();
+    let (report, reported) = std::sync::mpsc::channel();
+    let hearing = at(SENDER, move || {
+        let index = interface("s0");
+        if ring {
+            let info = Kernel::open().unwrap().link(index).unwrap();
+            let tapped = Tapped { interface: index, framing: Framing::Ethernet, tap: None };
+            report.send(format!("scan-recv-{index}")).unwrap();
+            let receiver = Receiver::open(tapped, &info, ports, super::ring::RING, hears).unwrap();
+            while !seen.load(Ordering::Relaxed) {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            let arrivals = receiver.arrivals();
+            return arrivals.dropped as f64 / arrivals.frames as f64;
+        }
+        let socket = Socket::new(Domain::PACKET, Type::RAW, Some(Protocol::from(0))).unwrap();
+        socket.attach_filter(&super::filter::filter(ports)).unwrap();
+        rustix::net::sockopt::set_socket_recv_buffer_size_force(&socket, 4 << 20).unwrap();
+        socket.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+        socket.bind(&link_address(index, libc::ETH_P_ALL as u16).unwrap()).unwrap();
+        report.send(std::thread::current().name().unwrap().to_owned()).unwrap();
+        let mut frame = [0u8; 2_048];
+        while !seen.load(Ordering::Relaxed) {
+            if let Ok((len, _)) = rustix::net::recv(&socket, &mut frame, rustix::net::RecvFlags::empty()) {
+                hears.frame(index, Framing::Ethernet, &frame[..len]);
+            }
+        }
+        let statistics = super::sys::take_statistics(&socket);
+        f64::from(statistics.tp_drops) / f64::from(statistics.tp_packets)
+    });
+    let thread = reported.recv().unwrap();
+    std::thread::sleep(Duration::from_millis(500));
+    let spent = || named_processor_time(&thread);
+    let (before, began, busy) = (heard.0.load(Ordering::Relaxed), Instant::now(), spent());
+    std::thread::sleep(Duration::from_secs(2));
+    let (count, took, busy) = (heard.0.load(Ordering::Relaxed) - before, began.elapsed(), spent() - busy);
+    stop.store(true, Ordering::Relaxed);
+    flood.join().unwrap();
+    (count as f64 / busy, count as f64 / took.as_secs_f64(), hearing.join().unwrap())
+}
+
+fn named_processor_time(name: &str) -> f64 {
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", std::process::id())).unwrap();
+    let is_it = |path: &std::path::Path| std::fs::read_to_string(path.join("comm")).is_ok_and(|comm| comm.trim() == name);
+    let path = tasks.map(|task| task.unwrap().path()).find(|path| is_it(path)).expect("the thread runs");
+    let times = std::fs::read_to_string(path.join("schedstat")).unwrap();
+    times.split(' ').next().unwrap().parse::<f64>().unwrap() / 1e9
+}
+
+#[test]
+#[ignore = "a measurement, not a test: needs root, and both cores for half a minute"]
+fn ways_of_hearing() {
+    let net = Net::new();
+    sh(&format!("ip netns exec {TARGET} nft flush ruleset"));
+    for (name, ring) in [("recv, one frame a call", false), ("receive ring", true)] {
+        let mut all: Vec<_> = (0..5).map(|_| hearing(ring)).collect();
+        all.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let (per_core, per_second, dropped) = all[2];
+        let (low, high) = (all[0].0 / 1e6, all[4].0 / 1e6);
+        let (per_core, per_second, percent) = (per_core / 1e6, per_second / 1e6, dropped * 100.0);
+        eprintln!(
+            "{name:30} {per_core:.2} M frames a core-second ({low:.2} to {high:.2}); {per_second:.3} M a second, {percent:.1} % dropped"
+        );
+    }
+    drop(net);
+}
+
+/// With a plain queue on the device, as hardware has one unasked.
+fn queued(measure: impl FnOnce() -> Rate) -> Rate {
+    sh(&format!("tc -n {SENDER} qdisc replace dev s0 root pfifo"));
+    let rate = measure();
+    sh(&format!("tc -n {SENDER} qdisc del dev s0 root"));
+    rate
 }
 
 fn peer(command: &str) -> Rate {
@@ -290,8 +404,10 @@ fn ways_of_sending() {
     type Way = (&'static str, Box<dyn Fn() -> Rate>);
     let ways: Vec<Way> = vec![
         ("send, one frame a call", Box::new(move || sending(move |i| Box::new(OneByOne(plain(i))), 256))),
-        ("sendmmsg, through the queue", Box::new(|| sending(|i| Box::new(sender(i, false)), 256))),
-        ("sendmmsg, past the queue", Box::new(|| sending(|i| Box::new(sender(i, true)), 256))),
+        ("sendmmsg, device without a queue", Box::new(|| sending(|i| Box::new(sender(i, false)), 256))),
+        ("the same, bypass asked for", Box::new(|| sending(|i| Box::new(sender(i, true)), 256))),
+        ("sendmmsg through pfifo", Box::new(|| queued(|| sending(|i| Box::new(sender(i, false)), 256)))),
+        ("sendmmsg past pfifo", Box::new(|| queued(|| sending(|i| Box::new(sender(i, true)), 256)))),
         ("send ring, past the queue, 64 a call", Box::new(|| sending(|i| Box::new(SendRing::open(i).unwrap()), 64))),
         ("send ring, past the queue, 256 a call", Box::new(|| sending(|i| Box::new(SendRing::open(i).unwrap()), 256))),
         ("outlet: batches of 64 from another thread", Box::new(|| through_the_outlet(64))),

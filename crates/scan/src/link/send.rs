@@ -1,9 +1,9 @@
 //! Frames out by AF_PACKET, many to a system call. What waits in front of it is the outlet's, what frames hold the walker's.
 //!
 //! The socket sends past the device's queueing discipline (`PACKET_QDISC_BYPASS`) where the queue is one of those that every
-//! device gets unasked: that spares a lock, the queue, and copies for whoever watches outgoing frames, a third of the time of
-//! a frame. An operator's own queue (a shaper, a delay for tests) is respected: to go past it would be to break a limit that
-//! somebody set. docs/decisions/0004-link.md has the measurements.
+//! device gets unasked: that spares the queue and its lock, and copies for whoever watches outgoing frames, a twentieth of
+//! the time of a frame at least. An operator's own queue (a shaper, a delay for tests) is respected: to go past it would be
+//! to break a limit that somebody set. docs/decisions/0004-link.md has the measurements.
 
 use super::Batch;
 use super::outlet::{Carrier, Ledger};

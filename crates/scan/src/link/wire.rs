@@ -75,13 +75,9 @@ impl Cable {
     /// A sender at the far end.
     fn far_end(&self) -> Far {
         self.at('t', || {
-            let kernel = super::route::Kernel::open();
-            let index = (1..20)
-                .find(|n| {
-                    kernel.as_ref().is_ok_and(|_| super::route::Kernel::open().unwrap().link(*n).is_ok_and(|l| l.name == "t0"))
-                })
-                .unwrap();
-            let info = super::route::Kernel::open().unwrap().link(index).unwrap();
+            let mut kernel = super::route::Kernel::open().unwrap();
+            let mut devices = (1..20).filter_map(|index| Some((index, kernel.link(index).ok()?)));
+            let (index, info) = devices.find(|(_, info)| info.name == "t0").unwrap();
             let tapped = crate::tap::Tapped { interface: index, framing: Framing::Ethernet, tap: None };
             let sender = super::send::Sender::open(index, &info, Framing::Ethernet).unwrap();
             Far(super::Outlet::threaded(tapped, sender).unwrap())
