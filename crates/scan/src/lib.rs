@@ -7,25 +7,35 @@
 //! Two ways of asking share one engine and one vocabulary of results: raw SYN probes over AF_PACKET where the process may
 //! open raw sockets, and ordinary `connect` elsewhere. docs/concepts/scanning.md tells the whole story.
 
+mod admission;
 mod api;
 mod ask;
+mod canary;
 mod capability;
+mod cells;
+mod congestion;
 mod connect;
 mod cookie;
 mod engine;
+mod frame;
 pub mod external;
 mod gate;
+mod hear;
+mod held;
 mod hosts;
 mod link;
+mod live;
 mod order;
 mod pace;
 mod ports;
 mod pseudo;
 mod resume;
+mod run;
 mod syn;
 pub mod tap;
 mod target;
 mod walk;
+mod way;
 
 pub use api::{
     Acceptance, Found, Method, Ping, Progress, Recheck, Retries, ScanError, Shard, Summary, Sweep, liveness, liveness_in,

@@ -1,0 +1,324 @@
+//! Asking again what has answered: a few endpoints of this sweep that are known to answer are asked over and over, so that
+//! what goes unanswered is loss and not somebody's choice to be silent. What follows for the rate is `congestion`'s to
+//! decide, sending is `walk`'s. Time comes in as nanoseconds.
+//!
+//! Not every silence is the path's. A host may limit its SYN-ACKs, and many limit their RSTs. So canaries are spread over
+//! hosts, a host that answers far less than the others is set apart as limited, and open ports are preferred: that a closed
+//! port answers proves that the path carries, that it does not proves little.
+
+use crate::order::mix;
+use std::collections::{HashMap, VecDeque};
+use std::net::IpAddr;
+
+/// Hosts that are asked: few enough that two hundred canaries a second soon show what each of them does.
+const HOSTS: usize = 24;
+/// Endpoints remembered for each host, so that one service that goes away is not the host's silence.
+const PORTS: usize = 4;
+/// Outcomes by which a host is compared with the others.
+const HISTORY: u32 = 16;
+/// Outcomes needed before a host is set apart, and of the others before they are a measure: of eight at even odds, all are
+/// lost once in 256 times.
+const ENOUGH: u32 = 8;
+/// Canaries still looked for after they were taken for lost: as long as anybody waits for a SYN-ACK.
+const LATEST_NS: u64 = 1_500_000_000;
+/// The least time to wait for an answer: our own threads take turns of some ten milliseconds.
+const LEAST_WAIT_NS: u64 = 100_000_000;
+/// The time to wait while no round trip has been measured.
+const FIRST_WAIT_NS: u64 = 300_000_000;
+/// A limited host is asked once a second whether it still is.
+const LIMITED_PAUSE_NS: u64 = 1_000_000_000;
+
+/// An endpoint that has answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Known {
+    port: u16,
+    open: bool,
+}
+
+#[derive(Debug)]
+struct Host {
+    ip: IpAddr,
+    known: Vec<Known>,
+    /// Which of them is next.
+    turn: usize,
+    /// Outcomes, the latest in the lowest bit, one for answered.
+    history: u32,
+    outcomes: u32,
+    limited: bool,
+    asked_at: u64,
+}
+
+impl Host {
+    fn open(&self) -> bool {
+        self.known.iter().any(|k| k.open)
+    }
+    fn answered(&self) -> u32 {
+        (self.history & ((1 << self.outcomes) - 1)).count_ones()
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Flight {
+    host: u32,
+    port: u16,
+    open: bool,
+    sent: u64,
+    epoch: u64,
+    answered: bool,
+    /// Given up.
+    lost: bool,
+    /// What it came to has been said.
+    told: bool,
+}
+
+/// What one canary came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Outcome {
+    /// The epoch it was sent in.
+    pub epoch: u64,
+    /// Slot of its host, below [`Canaries::SLOTS`].
+    pub host: u32,
+    /// Whether the port is open.
+    pub open: bool,
+    /// What it came to.
+    pub verdict: Verdict,
+}
+
+/// Answered, lost, or answered after it was taken for lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Answered,
+    Lost,
+    Late,
+}
+
+/// The endpoints that are asked again, and how they answer.
+#[derive(Debug, Default)]
+pub(crate) struct Canaries {
+    hosts: Vec<Host>,
+    slot_of: HashMap<IpAddr, u32>,
+    turn: usize,
+    asked: u64,
+    flying: VecDeque<Flight>,
+    /// Smoothed round trip and its deviation (RFC 6298), once one has been measured.
+    rtt: Option<(u64, u64)>,
+    outcomes: Vec<Outcome>,
+    dice: u64,
+}
+
+impl Canaries {
+    /// How many slots for hosts there are.
+    pub const SLOTS: usize = HOSTS;
+
+    /// An endpoint has answered: a canary in the air, or something to be asked from now on.
+    pub fn heard(&mut self, ip: IpAddr, port: u16, open: bool, now: u64) {
+        let Some(&slot) = self.slot_of.get(&ip) else {
+            self.learn(ip, port, open);
+            return;
+        };
+        // Of several to the same endpoint, the one whose age is nearest to the round trip.
+        let rtt = self.rtt.map_or(0, |(mean, _)| mean);
+        let flight = (self.flying.iter_mut())
+            .filter(|f| f.host == slot && f.port == port && !f.answered)
+            .min_by_key(|f| now.saturating_sub(f.sent).abs_diff(rtt));
+        if let Some(flight) = flight {
+            flight.answered = true;
+            let took = now.saturating_sub(flight.sent);
+            let late = (flight.told && flight.lost).then_some(Outcome {
+                epoch: flight.epoch,
+                host: slot,
+                open: flight.open,
+                verdict: Verdict::Late,
+            });
+            self.rtt = Some(match self.rtt {
+                None => (took, took / 2),
+                Some((mean, deviation)) => ((7 * mean + took) / 8, (3 * deviation + mean.abs_diff(took)) / 4),
+            });
+            if let Some(late) = late {
+                self.note(late);
+            }
+            return;
+        }
+        let host = &mut self.hosts[slot as usize];
+        if let Some(known) = host.known.iter_mut().find(|k| k.port == port) {
+            known.open = open;
+        } else if host.known.len() < PORTS {
+            host.known.push(Known { port, open });
+        } else if let Some(closed) = host.known.iter_mut().find(|k| !k.open).filter(|_| open) {
+            *closed = Known { port, open };
+        }
+    }
+
+    fn learn(&mut self, ip: IpAddr, port: u16, open: bool) {
+        let host =
+            |ip| Host { ip, known: vec![Known { port, open }], turn: 0, history: 0, outcomes: 0, limited: false, asked_at: 0 };
+        if self.hosts.len() < HOSTS {
+            self.slot_of.insert(ip, self.hosts.len() as u32);
+            self.hosts.push(host(ip));
+            return;
+        }
+        // Full: a host with an open port takes the place of one without.
+        if !open {
+            return;
+        }
+        let closed =
+            self.hosts.iter().position(|h| !h.open() && self.flying.iter().all(|f| self.hosts[f.host as usize].ip != h.ip));
+        if let Some(slot) = closed {
+            self.slot_of.remove(&self.hosts[slot].ip);
+            self.slot_of.insert(ip, slot as u32);
+            self.hosts[slot] = host(ip);
+        }
+    }
+
+    /// The next endpoint to ask, counted as asked in this epoch; the number of the try keeps its source port apart from that
+    /// of others to the same endpoint.
+    pub fn next(&mut self, epoch: u64, now: u64) -> Option<(IpAddr, u16, u8)> {
+        let open_hosts = self.hosts.iter().filter(|h| h.open() && !h.limited).count();
+        self.asked += 1;
+        // With one open host, every other canary asks somebody else whether it is the host or the path.
+        let want_open = open_hosts > 1 || open_hosts == 1 && (self.asked.is_multiple_of(2) || self.hosts.len() == 1);
+        let n = self.hosts.len();
+        let slot = (1..=n).map(|i| (self.turn + i) % n).find(|&i| {
+            let host = &self.hosts[i];
+            if host.limited {
+                return now >= host.asked_at + LIMITED_PAUSE_NS;
+            }
+            host.open() == want_open || open_hosts == 0
+        });
+        // Nobody else to ask: the one open host.
+        let slot = slot.or_else(|| self.hosts.iter().position(|h| h.open() && !h.limited))?;
+        self.turn = slot;
+        let host = &mut self.hosts[slot];
+        host.turn += 1;
+        host.asked_at = now;
+        let among: Vec<Known> = host.known.iter().copied().filter(|k| k.open || !host.known.iter().any(|k| k.open)).collect();
+        let known = among[host.turn % among.len()];
+        self.flying.push_back(Flight {
+            host: slot as u32,
+            port: known.port,
+            open: known.open,
+            sent: now,
+            epoch,
+            answered: false,
+            lost: false,
+            told: false,
+        });
+        self.dice = mix(self.dice.wrapping_add(self.asked));
+        Some((host.ip, known.port, self.dice as u8))
+    }
+
+    /// How long an answer is waited for.
+    pub fn wait_ns(&self) -> u64 {
+        self.rtt.map_or(FIRST_WAIT_NS, |(mean, deviation)| (2 * mean + 4 * deviation).max(LEAST_WAIT_NS)).min(LATEST_NS)
+    }
+
+    /// Round trip, once one has been measured.
+    pub fn rtt_ns(&self) -> Option<u64> {
+        self.rtt.map(|(mean, _)| mean)
+    }
+
+    /// What canaries came to since the last time, in the order in which they were sent and no further than the first of which
+    /// nothing is known: answers come sooner than losses are certain, and would make every share look good for a while. To be
+    /// called when all answers that have arrived have been heard, so that our own delay does not count as loss.
+    pub fn outcomes(&mut self, now: u64) -> Vec<Outcome> {
+        let wait = self.wait_ns();
+        for i in 0..self.flying.len() {
+            let flight = &mut self.flying[i];
+            if flight.told {
+                continue;
+            }
+            flight.lost = !flight.answered && now >= flight.sent + wait;
+            if !flight.answered && !flight.lost {
+                break;
+            }
+            flight.told = true;
+            let verdict = if flight.answered { Verdict::Answered } else { Verdict::Lost };
+            let outcome = Outcome { epoch: flight.epoch, host: flight.host, open: flight.open, verdict };
+            self.note(outcome);
+        }
+        while let Some(first) = self.flying.front()
+            && first.told
+            && (first.answered || now >= first.sent + LATEST_NS)
+        {
+            self.flying.pop_front();
+        }
+        self.set_apart();
+        std::mem::take(&mut self.outcomes)
+    }
+
+    /// Whether what became of all canaries of this epoch and earlier ones has been said.
+    pub fn decided(&self, epoch: u64) -> bool {
+        self.flying.iter().find(|f| !f.told).is_none_or(|f| f.epoch > epoch)
+    }
+
+    fn note(&mut self, outcome: Outcome) {
+        let host = &mut self.hosts[outcome.host as usize];
+        match outcome.verdict {
+            // The bit of the loss is somewhere among the latest; which one does not matter for the count.
+            Verdict::Late => {
+                let zeros = !host.history & ((1 << host.outcomes) - 1);
+                host.history |= zeros & zeros.wrapping_neg();
+            }
+            verdict => {
+                host.history = host.history << 1 | u32::from(verdict == Verdict::Answered);
+                host.outcomes = (host.outcomes + 1).min(HISTORY);
+            }
+        }
+        self.outcomes.push(outcome);
+    }
+
+    /// Sets hosts apart that answer less than half as often as the others together do, and takes those back that have answered
+    /// four times in a row.
+    fn set_apart(&mut self) {
+        let free = |h: &&Host| !h.limited;
+        let total: u32 = self.hosts.iter().filter(free).map(|h| h.outcomes).sum();
+        let answered: u32 = self.hosts.iter().filter(free).map(Host::answered).sum();
+        for host in &mut self.hosts {
+            if host.limited {
+                host.limited = host.history & 0b1111 != 0b1111;
+                continue;
+            }
+            let (others, others_answered) = (total - host.outcomes, answered - host.answered());
+            // On a path that loses much, some hosts answer less than others by chance.
+            let path_is_fine = others >= ENOUGH && 5 * others_answered >= 4 * others;
+            let half_as_well = 2 * host.answered() * others < others_answered * host.outcomes;
+            host.limited = path_is_fine && half_as_well && host.outcomes >= ENOUGH;
+            if host.limited {
+                // It has to show that it answers again.
+                host.history = 0;
+                host.outcomes = HISTORY;
+            }
+        }
+    }
+
+    /// Whether the host's answers are limited by itself.
+    pub fn is_limited(&self, slot: u32) -> bool {
+        self.hosts[slot as usize].limited
+    }
+
+    /// The share of the host's last canaries that it answered.
+    pub fn answering(&self, slot: u32) -> f64 {
+        let host = &self.hosts[slot as usize];
+        if host.outcomes == 0 { 1.0 } else { f64::from(host.answered()) / f64::from(host.outcomes) }
+    }
+
+    /// The hosts whose answers are limited by themselves.
+    pub fn limited(&self) -> impl Iterator<Item = IpAddr> {
+        self.hosts.iter().filter(|h| h.limited).map(|h| h.ip)
+    }
+
+    /// How many hosts can be asked, and how many of them at an open port; limited ones do not count.
+    pub fn hosts(&self) -> (usize, usize) {
+        let free = self.hosts.iter().filter(|h| !h.limited);
+        free.fold((0, 0), |(all, open), h| (all + 1, open + usize::from(h.open())))
+    }
+
+    /// Forgets everybody: they have fallen silent at any rate.
+    pub fn forget(&mut self) {
+        self.hosts.clear();
+        self.slot_of.clear();
+        self.flying.clear();
+        self.outcomes.clear();
+        self.turn = 0;
+    }
+}

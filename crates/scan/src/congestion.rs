@@ -1,0 +1,583 @@
+//! How fast a sweep goes by itself (`--rate auto`): as fast as the path carries, and no faster. The deciding half: time, counts
+//! and what the canaries came to go in, a rate and the stretches to walk again come out. Asking is `walk`'s, who is asked
+//! `canary`'s, keeping the rate `gate`'s.
+//!
+//! Loss is measured by canaries only, so that targets that drop or limit do not count. A sweep starts at a modest rate and
+//! doubles while nothing is lost. When loss rises, the rate falls to nine tenths of what got through, and the loss is looked
+//! at again there: if it is gone, the rate was the cause, and what got through is what the path takes. If two reductions
+//! change nothing, the path loses that share at any rate; that becomes the loss to be expected, and the rate goes back up.
+//! On a path with a limit the sweep runs at nine tenths of it and now and then asks gently for more, less often each time
+//! that fails.
+//!
+//! Time is cut into epochs of one rate. An epoch that lost more than expected is told to the walker, which walks again what
+//! stayed silent in it.
+
+use crate::canary::{Canaries, Outcome, Verdict};
+use crate::order::mix;
+use std::collections::VecDeque;
+use std::ops::Range;
+
+const MS: u64 = 1_000_000;
+const SECOND: u64 = 1_000 * MS;
+
+/// Where a sweep starts: a tenth of what a 100 Mbit/s line carries, and enough for twenty canaries each control interval.
+const START_PPS: f64 = 10_000.0;
+/// As far as a sweep goes while nothing answers that could be asked again: a silent network tells nothing. 100,000 frames of
+/// 84 bytes on the wire are 67 Mbit/s, which the slowest line that is still called fast carries.
+const BLIND_PPS: f64 = 100_000.0;
+/// The least. At this rate a sweep is no cause of loss; what is lost all the same has another.
+const FLOOR_PPS: f64 = 100.0;
+/// How long a rate is kept at least before it is raised: a round trip on most paths, and twenty canaries.
+const INTERVAL_NS: u64 = 100 * MS;
+/// An epoch ends at the latest after so long, so that what has to be walked again is known closely.
+const EPOCH_NS: u64 = SECOND;
+/// The share of probes that are canaries where that gives fewer than [`MOST_CANARIES`], and the most and least per second.
+const CANARY_SHARE: f64 = 0.1;
+const MOST_CANARIES: f64 = 200.0;
+const LEAST_CANARIES: f64 = 10.0;
+/// Loss up to here above what is expected is nothing to slow down for: retransmission costs less.
+const TOLERATED: f64 = 0.02;
+/// One host in so many may limit its answers without anybody noticing yet.
+const WORST_ONE_IN: usize = 4;
+/// How much of an unexpected loss is believed to be the path's own without a look at it, see [`Congestion::settle`].
+const MOST_LEARNED: f64 = 0.03;
+/// At a known limit, loss above what is expected by so much means that the limit was estimated too high.
+const MILD: f64 = 0.01;
+/// The most that a path can be believed to lose at any rate.
+const MOST_EXPECTED: f64 = 0.8;
+/// Nine tenths of what the path takes: room for other traffic, and to see when the limit is lifted.
+const CRUISE: f64 = 0.9;
+/// As far as cruising slows down for losses that may be chance.
+const LEAST_CRUISE: f64 = 0.87;
+/// A gentle step up.
+const STEP: f64 = 1.08;
+/// How long a limit is believed before more is asked for, at first and at last.
+const FIRST_HOLD_NS: u64 = 2 * SECOND;
+const LAST_HOLD_NS: u64 = 8 * SECOND;
+/// RSTs that come at this rate are not limited by who sends them (systems that limit allow up to some hundreds a second), so
+/// that missing ones are the path's.
+const UNLIMITED_RSTS: f64 = 1_000.0;
+/// After so long at the floor without an answer the canaries are dead, not the path full.
+const DEAD_NS: u64 = 3 * SECOND;
+/// Answers that our own receiver dropped slow us down for so long.
+const OWN_HOLD_NS: u64 = 2 * SECOND;
+/// Epochs remembered: those whose canaries are in the air.
+const EPOCHS: usize = 64;
+
+/// What has happened so far; every number counts from the beginning of the sweep.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Counts {
+    /// Probes sent, canaries included.
+    pub sent: u64,
+    /// Answers heard.
+    pub answers: u64,
+    /// Frames that our own kernel or receiver dropped.
+    pub drops: u64,
+    /// How far the walk has come, in its own steps.
+    pub position: u64,
+}
+
+/// What the sweep is doing.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Phase {
+    /// Doubling.
+    Climb,
+    /// Having slowed down: was the rate the cause?
+    Check {
+        /// Rate before the first reduction.
+        from_pps: f64,
+        /// At a reduced rate that still lost too much: the rate, what got through, what was lost.
+        before: Option<(f64, f64, f64)>,
+    },
+    /// At nine tenths of the path's rate until then.
+    Cruise { until: u64 },
+    /// Asking for more, step by step.
+    Step,
+}
+
+/// Canaries of one kind at one host in one epoch.
+#[derive(Clone, Copy, Debug, Default)]
+struct Tally {
+    decided: u32,
+    lost: u32,
+}
+
+impl Tally {
+    fn add(&mut self, other: Tally) {
+        self.decided += other.decided;
+        self.lost += other.lost;
+    }
+    fn loss(self) -> f64 {
+        if self.decided == 0 { 0.0 } else { f64::from(self.lost) / f64::from(self.decided) }
+    }
+    /// More than can be chance where this share is expected.
+    fn exceeds(self, expected: f64) -> bool {
+        let (n, p) = (f64::from(self.decided), (expected + TOLERATED).min(0.99));
+        self.lost >= 2 && f64::from(self.lost) > n * p + 3.0 * (n * p * (1.0 - p)).sqrt()
+    }
+    /// Enough above what is expected to be worth another look at what stayed silent: one deviation rather than two, because
+    /// looking twice is cheap and a missed port is not.
+    fn suspicious(self, expected: f64) -> bool {
+        let n = f64::from(self.decided);
+        self.lost >= 1 && f64::from(self.lost) > n * expected + (n * expected * (1.0 - expected)).sqrt()
+    }
+}
+
+/// A time of one rate.
+#[derive(Debug)]
+struct Epoch {
+    number: u64,
+    began: u64,
+    /// When the next began.
+    ended: Option<u64>,
+    at_start: Counts,
+    at_end: Counts,
+    /// Told to the walker, or found not to be worth it.
+    closed: bool,
+    /// Lossy for a reason that canaries do not show.
+    lossy: bool,
+    /// By slot of the host: open ports, closed ports.
+    tallies: Vec<(Tally, Tally)>,
+}
+
+/// The rate of a sweep.
+#[derive(Debug)]
+pub(crate) struct Congestion {
+    ceiling_pps: f64,
+    rate_pps: f64,
+    phase: Phase,
+    /// The share that is lost at any rate.
+    expected: f64,
+    path_pps: Option<f64>,
+    hold_ns: u64,
+    /// The last rate at which no more was lost than expected.
+    clean_pps: f64,
+    /// The limit and the loss there before it was last lowered for a little loss.
+    mild: Option<(f64, f64)>,
+    /// No faster than our own receiver before then.
+    own_limit: Option<(f64, u64)>,
+    /// When the floor was reached with everything lost.
+    floored: Option<u64>,
+    /// When canaries were given up, nothing that has answered is believed to be a measure before that long.
+    blind_until: u64,
+    epochs: VecDeque<Epoch>,
+    counts: Counts,
+    next_canary: f64,
+    dice: u64,
+    /// Over the whole sweep.
+    total: Tally,
+    reported_drops: u64,
+}
+
+impl Congestion {
+    /// Up to this rate.
+    pub fn new(ceiling_pps: u32, now: u64) -> Self {
+        let ceiling_pps = f64::from(ceiling_pps.max(1));
+        let mut congestion = Congestion {
+            ceiling_pps,
+            rate_pps: START_PPS.min(ceiling_pps),
+            phase: Phase::Climb,
+            expected: 0.0,
+            path_pps: None,
+            hold_ns: FIRST_HOLD_NS,
+            clean_pps: 0.0,
+            mild: None,
+            own_limit: None,
+            floored: None,
+            blind_until: 0,
+            epochs: VecDeque::new(),
+            counts: Counts::default(),
+            next_canary: now as f64,
+            dice: 0,
+            total: Tally::default(),
+            reported_drops: 0,
+        };
+        congestion.begin_epoch(now);
+        congestion
+    }
+
+    /// The rate now.
+    pub fn rate_pps(&self) -> u32 {
+        self.rate_pps as u32
+    }
+
+    /// The rate that the path took, if it has a limit below what was asked for.
+    pub fn path_rate_pps(&self) -> Option<u32> {
+        self.path_pps.map(|pps| pps as u32)
+    }
+
+    /// The share of canaries that went unanswered, when there were enough to tell.
+    pub fn loss(&self) -> Option<f64> {
+        (self.total.decided >= 20).then(|| self.total.loss())
+    }
+
+    /// The epoch that canaries are sent in.
+    pub fn epoch(&self) -> u64 {
+        self.epochs.back().map_or(0, |e| e.number)
+    }
+
+    /// Whether a canary should be sent now; counts it as sent.
+    pub fn canary_due(&mut self, now: u64) -> bool {
+        if (now as f64) < self.next_canary {
+            return false;
+        }
+        let per_second = (self.rate_pps * CANARY_SHARE).clamp(LEAST_CANARIES, MOST_CANARIES).min(self.rate_pps / 4.0);
+        // Half and half again as long by turns that nobody else takes: a path that lets something through at regular times
+        // must not do so for all canaries or for none. After a pause they are not caught up in a burst.
+        self.dice = mix(self.dice.wrapping_add(1));
+        let spread = 0.5 + (self.dice >> 11) as f64 / (1u64 << 53) as f64;
+        self.next_canary = (self.next_canary + spread * SECOND as f64 / per_second).max(now as f64);
+        true
+    }
+
+    /// When the next canary is due.
+    pub fn next_canary(&self) -> u64 {
+        self.next_canary as u64
+    }
+
+    /// Some time has passed, ten milliseconds or so: decides the rate from now on, and says which stretches of the walk have
+    /// lost so much that what stayed silent in them should be asked again. To be called when all answers that have arrived
+    /// were heard.
+    pub fn tick(&mut self, now: u64, counts: Counts, canaries: &mut Canaries) -> Vec<Range<u64>> {
+        self.counts = counts;
+        for outcome in canaries.outcomes(now) {
+            self.count(outcome, canaries);
+        }
+        self.heed_our_own_drops(now);
+        self.decide(now, canaries);
+        let epoch = self.current();
+        if now - epoch.began >= EPOCH_NS && epoch.number == self.epoch() {
+            self.begin_epoch(now);
+        }
+        self.settle(canaries, false)
+    }
+
+    /// The stretches that lost too much, of all that was sent: the walk is over, and nothing more is waited for.
+    pub fn finish(&mut self, now: u64, counts: Counts, canaries: &mut Canaries) -> Vec<Range<u64>> {
+        let mut again = self.tick(now, counts, canaries);
+        self.begin_epoch(now);
+        again.extend(self.settle(canaries, true));
+        again
+    }
+
+    fn count(&mut self, outcome: Outcome, canaries: &Canaries) {
+        if !canaries.is_limited(outcome.host) && outcome.open {
+            match outcome.verdict {
+                Verdict::Answered => self.total.decided += 1,
+                Verdict::Lost => self.total.add(Tally { decided: 1, lost: 1 }),
+                Verdict::Late => self.total.lost = self.total.lost.saturating_sub(1),
+            }
+        }
+        let Some(epoch) = self.epochs.iter_mut().find(|e| e.number == outcome.epoch) else { return };
+        let (open, closed) = &mut epoch.tallies[outcome.host as usize];
+        let tally = if outcome.open { open } else { closed };
+        match outcome.verdict {
+            Verdict::Answered => tally.decided += 1,
+            Verdict::Lost => tally.add(Tally { decided: 1, lost: 1 }),
+            Verdict::Late => tally.lost = tally.lost.saturating_sub(1),
+        }
+    }
+
+    /// What the canaries of an epoch say about the path: open ports first. Closed ports are heard as well when they answer
+    /// better than the open ones, and when there is nothing else and they answer so often that nobody limits them.
+    ///
+    /// Without the hosts that have answered worst of late, if so asked: what only they lose is theirs.
+    fn evidence(&self, epoch: &Epoch, canaries: &Canaries, without_worst: bool) -> Tally {
+        let (mut open, mut closed) = (Tally::default(), Tally::default());
+        let tallies = epoch.tallies.iter().enumerate();
+        let mut slots: Vec<u32> = tallies.filter(|(_, (o, c))| o.decided + c.decided > 0).map(|(i, _)| i as u32).collect();
+        slots.retain(|slot| !canaries.is_limited(*slot));
+        if without_worst {
+            slots.sort_by(|a, b| canaries.answering(*b).total_cmp(&canaries.answering(*a)));
+            slots.truncate(slots.len() - slots.len() / WORST_ONE_IN);
+        }
+        for (o, c) in slots.iter().map(|slot| &epoch.tallies[*slot as usize]) {
+            open.add(*o);
+            closed.add(*c);
+        }
+        if open.decided > 0 {
+            if closed.loss() <= open.loss() {
+                open.add(closed);
+            }
+            return open;
+        }
+        let end = if epoch.ended.is_some() { epoch.at_end } else { self.counts };
+        let answers = end.answers.saturating_sub(epoch.at_start.answers) as f64;
+        let seconds = epoch.ended.map_or(0.0, |at| (at - epoch.began) as f64 / SECOND as f64);
+        let trusted = if seconds > 0.0 { answers >= UNLIMITED_RSTS * seconds } else { answers >= UNLIMITED_RSTS / 10.0 };
+        if trusted { closed } else { Tally::default() }
+    }
+
+    fn current(&self) -> &Epoch {
+        self.epochs.back().expect("an epoch is always under way")
+    }
+
+    fn begin_epoch(&mut self, now: u64) {
+        let counts = self.counts;
+        let number = match self.epochs.back_mut() {
+            Some(last) => {
+                last.ended = Some(now);
+                last.at_end = counts;
+                last.number + 1
+            }
+            None => 1,
+        };
+        if self.epochs.len() >= EPOCHS {
+            self.epochs.pop_front();
+        }
+        self.epochs.push_back(Epoch {
+            number,
+            began: now,
+            ended: None,
+            at_start: counts,
+            at_end: counts,
+            closed: false,
+            lossy: false,
+            tallies: vec![Default::default(); Canaries::SLOTS],
+        });
+    }
+
+    fn set_rate(&mut self, pps: f64, now: u64) {
+        let own = self.own_limit.filter(|(_, until)| now < *until).map_or(f64::MAX, |(pps, _)| pps);
+        self.rate_pps = pps.min(own).clamp(FLOOR_PPS.min(self.ceiling_pps), self.ceiling_pps);
+        self.begin_epoch(now);
+    }
+
+    /// What our own receiver drops is loss that the rate causes, and nothing the path is to blame for.
+    fn heed_our_own_drops(&mut self, now: u64) {
+        let new = self.counts.drops.saturating_sub(self.reported_drops);
+        if new == 0 {
+            return;
+        }
+        self.epochs.back_mut().expect("an epoch is always under way").lossy = true;
+        // One step down each interval: the ring has to empty first.
+        if now - self.current().began >= INTERVAL_NS || self.own_limit.is_none() {
+            self.reported_drops = self.counts.drops;
+            let pps = (self.rate_pps * 0.7).max(FLOOR_PPS);
+            self.own_limit = Some((pps, now + OWN_HOLD_NS));
+            self.set_rate(pps, now);
+            if self.phase == Phase::Step {
+                self.phase = Phase::Cruise { until: now + self.hold_ns };
+            }
+        }
+    }
+
+    /// The rate at which probes have really left in an epoch: the link or the walk may not keep up.
+    fn actual_pps(&self, epoch: &Epoch, now: u64) -> f64 {
+        let (end, at) = epoch.ended.map_or((self.counts, now), |at| (epoch.at_end, at));
+        let seconds = (at - epoch.began) as f64 / SECOND as f64;
+        let sent = end.sent.saturating_sub(epoch.at_start.sent) as f64;
+        if seconds < 0.01 { self.rate_pps } else { (sent / seconds).min(self.rate_pps) }
+    }
+
+    /// How many canaries must be decided before a reduction is judged.
+    fn enough(&self) -> u32 {
+        let per_second = (self.rate_pps * CANARY_SHARE).clamp(LEAST_CANARIES, MOST_CANARIES);
+        (per_second / 5.0).clamp(8.0, 40.0) as u32
+    }
+
+    fn decide(&mut self, now: u64, canaries: &mut Canaries) {
+        let epoch = self.current();
+        let age = now - epoch.began;
+        if age < INTERVAL_NS {
+            return;
+        }
+        let seen = self.evidence(epoch, canaries, false);
+        let sober = self.evidence(epoch, canaries, true);
+        let actual = self.actual_pps(epoch, now);
+        // Nobody to ask, or nobody whose silence would mean anything.
+        let blind = now < self.blind_until || {
+            let (hosts, open) = canaries.hosts();
+            hosts == 0 || open == 0 && seen.decided == 0
+        };
+        if blind {
+            let target = (2.0 * actual).max(self.rate_pps).min(BLIND_PPS);
+            if self.phase == Phase::Climb && self.rate_pps < target {
+                self.set_rate(target, now);
+            }
+            return;
+        }
+        let least = self.enough().min(10);
+        let exceeds = sober.exceeds(self.expected);
+        // How much got through is worth knowing closely, but not worth a long wait at a rate that loses.
+        let checking = matches!(self.phase, Phase::Check { .. });
+        let certain = seen.decided
+            >= if checking {
+                self.enough()
+            } else if age < 3 * INTERVAL_NS {
+                2 * least
+            } else {
+                least
+            };
+        match self.phase {
+            _ if exceeds => {
+                if certain {
+                    self.overload(now, seen, actual, canaries);
+                }
+            }
+            Phase::Climb => {
+                if seen.decided >= least {
+                    self.clean_pps = actual;
+                    // What cannot be used up is no use: the link or the walk is slower than the rate.
+                    let target = (2.0 * self.rate_pps).min(4.0 * actual);
+                    if target > self.rate_pps && self.rate_pps < self.ceiling_pps {
+                        self.set_rate(target, now);
+                    }
+                }
+            }
+            Phase::Check { .. } => {
+                if seen.decided >= self.enough() {
+                    self.clean_pps = actual;
+                    // Where two reductions overshot, the way up begins at once.
+                    let far = self.path_pps.is_some_and(|path| self.rate_pps < 0.8 * path);
+                    self.phase = Phase::Cruise { until: if far { now } else { now + self.hold_ns } };
+                    self.floored = None;
+                }
+            }
+            Phase::Cruise { until } => {
+                if sober.lost >= 3 && sober.decided >= 60 && sober.loss() > self.expected + MILD {
+                    self.mild(now, sober, actual);
+                } else if age > EPOCH_NS - INTERVAL_NS && seen.lost >= 2 && seen.suspicious(self.expected) {
+                    // A little too close to the limit, perhaps.
+                    let least = LEAST_CRUISE * self.path_pps.unwrap_or(actual);
+                    self.set_rate((0.97 * self.rate_pps).max(least), now);
+                } else if now >= until {
+                    self.phase = Phase::Step;
+                    self.set_rate(self.rate_pps * STEP, now);
+                }
+            }
+            Phase::Step => {
+                // Below the limit there is nothing to fear; above it, one in ten is to be seen before the next step.
+                let above = self.path_pps.is_some_and(|path| self.rate_pps > path);
+                let enough = if above { self.enough() } else { least.max(self.enough() / 2) };
+                if seen.decided >= enough && sober.suspicious(self.expected) && seen.lost >= 2 {
+                    // Where a limit is known, two in twenty are no chance; a few more are waited for to know how much it is.
+                    if seen.decided >= 2 * enough && seen.loss() > self.expected + TOLERATED {
+                        self.overload(now, seen, actual, canaries);
+                    }
+                } else if seen.decided >= enough {
+                    self.clean_pps = actual;
+                    let path = self.path_pps.unwrap_or(self.rate_pps);
+                    if self.rate_pps > 2.0 * path {
+                        // The limit is gone.
+                        self.path_pps = None;
+                        self.hold_ns = FIRST_HOLD_NS;
+                        self.phase = Phase::Climb;
+                    }
+                    if self.rate_pps < self.ceiling_pps {
+                        // Far above what was the limit, it is hardly one any more.
+                        let step = if self.rate_pps > 1.3 * path { 2.0 * STEP - 1.0 } else { STEP };
+                        self.set_rate((self.rate_pps * step).min(4.0 * actual.max(FLOOR_PPS)), now);
+                    }
+                }
+            }
+        }
+    }
+
+    /// More is lost than expected: down to what got through, and see whether that helps.
+    fn overload(&mut self, now: u64, seen: Tally, actual: f64, canaries: &mut Canaries) {
+        let loss = seen.loss();
+        // None of n answered: what got through is less than one in n.
+        let through = ((1.0 - loss) / (1.0 - self.expected)).clamp(0.5 / f64::from(seen.decided.max(1)), 1.0);
+        let mut delivered = actual * through;
+        if !matches!(self.phase, Phase::Check { .. }) {
+            // A handful of canaries measures coarsely; that a little less was carried just now is better known.
+            delivered = delivered.max(0.92 * self.clean_pps.min(actual));
+        }
+        // Unless a burst was let through just now and no more is.
+        self.clean_pps = 0.0;
+        if self.rate_pps <= FLOOR_PPS && loss > 0.9 {
+            let since = *self.floored.get_or_insert(now);
+            if now - since >= DEAD_NS {
+                canaries.forget();
+                self.epochs.clear();
+                self.begin_epoch(now);
+                self.blind_until = now + SECOND;
+                self.floored = None;
+                self.phase = Phase::Climb;
+                self.path_pps = None;
+            }
+            return;
+        }
+        self.epochs.back_mut().expect("an epoch is always under way").lossy = true;
+        if self.phase == Phase::Step {
+            self.hold_ns = (2 * self.hold_ns).min(LAST_HOLD_NS);
+        }
+        let (from_pps, before) = match self.phase {
+            Phase::Check { from_pps, before } => (from_pps, Some(before)),
+            _ => (self.rate_pps, None),
+        };
+        let mut target = CRUISE * delivered;
+        let mut remember = None;
+        if let Some(before) = before {
+            match before {
+                // Less got through than at the higher rate, in proportion: the path loses this share at any rate. On a path
+                // with a limit, as much would have got through.
+                Some((pps, got_through, lost)) if delivered / got_through < (actual / pps).sqrt() && loss <= MOST_EXPECTED => {
+                    self.expected = (loss + lost) / 2.0;
+                    self.phase = Phase::Climb;
+                    self.path_pps = None;
+                    self.set_rate(from_pps, now);
+                    return;
+                }
+                Some(_) => {}
+                // Nine tenths of what got through should have got through. Half shows the two apart.
+                None => target = target.min(0.5 * self.rate_pps),
+            }
+            remember = Some((actual, delivered, loss));
+        }
+        self.path_pps = Some(delivered.max(1.0));
+        self.mild = None;
+        self.phase = Phase::Check { from_pps, before: remember };
+        self.set_rate(target, now);
+    }
+
+    /// At a known limit, a little more is lost than expected: the limit was estimated too high. If it has just been lowered
+    /// for that, and as much is lost as before, the limit is none.
+    fn mild(&mut self, now: u64, seen: Tally, actual: f64) {
+        let loss = seen.loss();
+        match self.mild.take() {
+            Some((from_pps, from_loss)) if loss > 0.5 * from_loss => {
+                self.expected = (loss + from_loss) / 2.0;
+                self.path_pps = None;
+                self.phase = Phase::Climb;
+                self.set_rate(from_pps, now);
+            }
+            _ => {
+                let through = (1.0 - loss) / (1.0 - self.expected);
+                self.mild = Some((self.path_pps.unwrap_or(actual), loss));
+                self.path_pps = Some(actual * through);
+                self.epochs.back_mut().expect("an epoch is always under way").lossy = true;
+                self.set_rate((through - 0.07) * actual, now);
+            }
+        }
+    }
+
+    /// Closes the epochs of which all canaries are decided, and tells the lossy ones.
+    fn settle(&mut self, canaries: &Canaries, all: bool) -> Vec<Range<u64>> {
+        let mut again = Vec::new();
+        for i in 0..self.epochs.len() {
+            let epoch = &self.epochs[i];
+            if epoch.closed || epoch.ended.is_none() || !all && !canaries.decided(epoch.number) {
+                continue;
+            }
+            let seen = self.evidence(epoch, canaries, false);
+            let lossy = epoch.lossy || seen.suspicious(self.expected);
+            if !epoch.lossy && self.path_pps.is_none() {
+                // A path that has shown no limit teaches what it loses anyway, a second's canaries at a time.
+                let weight = f64::from(seen.decided) / (f64::from(seen.decided) + MOST_CANARIES);
+                self.expected += (seen.loss().min(MOST_LEARNED.max(self.expected)) - self.expected) * weight;
+            }
+            let stretch = epoch.at_start.position..epoch.at_end.position;
+            self.epochs[i].closed = true;
+            if lossy && !stretch.is_empty() {
+                again.push(stretch);
+            }
+        }
+        again
+    }
+}
+
+#[cfg(test)]
+#[path = "congestion_tests.rs"]
+mod tests;
