@@ -18,8 +18,14 @@ pub enum Kind {
     Dark,
     /// Answers ping; refuses with ICMP "administratively prohibited".
     Prohibiting,
-    /// Accepts on every port: a firewall or SYN proxy. Ports that are served are real, the rest says nothing.
+    /// Answers ping; refuses with ICMP "port unreachable", as a firewall does that would pass for a host without one.
+    PortUnreachable,
+    /// Answers ping; refuses with ICMP "host unreachable".
+    HostUnreachable,
+    /// Accepts on every port: a firewall. Ports that are served are real, the rest says nothing.
     AcceptsAll,
+    /// The kernel's SYN proxy answers for every port, and resets the connection afterwards where nothing is served.
+    SynProxy,
 }
 
 /// A host on the inside network. Cheap to clone.
@@ -86,6 +92,14 @@ impl Host {
     pub(crate) fn set_up(&self) -> Result<()> {
         let manners = match self.kind {
             Kind::Refusing | Kind::AcceptsAll => "",
+            Kind::PortUnreachable => {
+                "tcp dport @open accept\n    meta l4proto { tcp, udp } reject with icmpx type port-unreachable"
+            }
+            Kind::HostUnreachable => {
+                "tcp dport @open accept\n    meta l4proto { tcp, udp } reject with icmpx type host-unreachable"
+            }
+            // A SYN comes here untracked, see below; with the ACK that proves its sender, the connection to the server begins.
+            Kind::SynProxy => "meta l4proto tcp ct state invalid,untracked synproxy mss 1460 wscale 7 timestamp sack-perm",
             Kind::Dropping => "tcp dport @open accept\n    meta l4proto { tcp, udp } drop",
             // Everything but what IPv6 needs to find its neighbours: an echo is not the only ICMP request there is.
             Kind::Dark => {
@@ -114,6 +128,18 @@ impl Host {
   }}
 }}"
             ))?;
+        }
+        if self.kind == Kind::SynProxy {
+            self.namespace.nft(
+                "table inet lab {
+  chain untracked {
+    type filter hook prerouting priority raw; policy accept;
+    iifname eth0 tcp flags & (syn | ack) == syn notrack
+  }
+}",
+            )?;
+            // What is no part of a known connection must be invalid, or the proxy would not see the ACK (nft(8), SYNPROXY).
+            self.namespace.sysctl(&[("net/netfilter/nf_conntrack_tcp_loose", "0")]);
         }
         Ok(())
     }

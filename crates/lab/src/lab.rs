@@ -27,6 +27,11 @@ pub const BORDER_V4: Ipv4Addr = Ipv4Addr::new(10, 99, 7, 1);
 /// The same in IPv6.
 pub const BORDER_V6: Ipv6Addr = Ipv6Addr::new(0xfd99, 7, 0, 0, 0, 0, 0, 1);
 
+/// Where probes come from on the inside network itself, in a lab with a scanner on it (see [`LabSpec::on_link`]).
+pub const NEAR_V4: Ipv4Addr = Ipv4Addr::new(10, 99, 7, 254);
+/// The same in IPv6.
+pub const NEAR_V6: Ipv6Addr = Ipv6Addr::new(0xfd99, 7, 0, 0, 0, 0, 0, 0x254);
+
 /// The IPv4 address of host `number`.
 pub(crate) fn v4(number: u8) -> Ipv4Addr {
     Ipv4Addr::new(10, 99, 7, number)
@@ -43,6 +48,7 @@ pub(crate) fn v6(number: u8) -> Ipv6Addr {
 pub struct LabSpec {
     hosts: Vec<(String, u8, Kind)>,
     silent_border: bool,
+    on_link: bool,
 }
 
 impl LabSpec {
@@ -63,6 +69,13 @@ impl LabSpec {
     /// it has given up asking for them, as routers do.
     pub fn silent_border(mut self) -> Self {
         self.silent_border = true;
+        self
+    }
+
+    /// With the scanner on the inside network too, by a device of its own (`near0`, whose other end is `near` at the border):
+    /// hosts are neighbours, asked by ARP and neighbour discovery, and the border's counters do not see what goes to them.
+    pub fn on_link(mut self) -> Self {
+        self.on_link = true;
         self
     }
 
@@ -200,6 +213,9 @@ impl Lab {
         // From here on, an early return drops the lab, which removes what was made.
         lab.make_namespaces()?;
         lab.wire()?;
+        if spec.on_link {
+            lab.wire_near()?;
+        }
         lab.count_at_border(spec.silent_border)?;
         for host in &lab.hosts {
             host.set_up()?;
@@ -274,6 +290,17 @@ impl Lab {
             )?;
         }
         Ok(())
+    }
+
+    /// Puts the scanner on the inside network.
+    fn wire_near(&self) -> Result<()> {
+        let (scanner, border) = (self.scanner.name(), self.border.name());
+        ip_batch(None, &format!("link add near0 netns {scanner} type veth peer name near netns {border}\n"))?;
+        ip_batch(Some(&self.border), "link set near master lan0\nlink set near up\n")?;
+        ip_batch(
+            Some(&self.scanner),
+            &format!("link set near0 up\naddr add {NEAR_V4}/24 dev near0\naddr add {NEAR_V6}/64 dev near0 nodad\n"),
+        )
     }
 
     /// Counts, per destination, every packet that the scanner sends inside.

@@ -11,6 +11,7 @@
 //!
 //! Needs root, because making namespaces does. Nothing of it is reachable from, or can reach, the machine's own network.
 
+mod capture;
 mod host;
 mod http;
 mod lab;
@@ -20,14 +21,19 @@ mod postgres;
 mod proc;
 mod server;
 mod sink;
+mod weather;
 
+pub use crate::capture::{Capture, Carries, Seen, read_pcap};
 pub use crate::host::{Host, Kind};
 pub use crate::http::{Http, Reply};
-pub use crate::lab::{BORDER_V4, BORDER_V6, Lab, LabSpec, NETWORK_V4, NETWORK_V6, Open, SCANNER_V4, SCANNER_V6};
+pub use crate::lab::{
+    BORDER_V4, BORDER_V6, Lab, LabSpec, NEAR_V4, NEAR_V6, NETWORK_V4, NETWORK_V6, Open, SCANNER_V4, SCANNER_V6,
+};
 pub use crate::namespace::Namespace;
 pub use crate::portreeve::{Api, Output, Portreeve, ServeSpec, run_cli};
 pub use crate::postgres::TempPostgres;
 pub use crate::proc::{Proc, eventually};
 pub use crate::server::{Running, Server};
 pub use crate::sink::{Mail, Post, SmtpSink, WebhookSink};
+pub use crate::weather::Refusal;
 pub use rustix::process::Signal;

@@ -121,6 +121,7 @@ pub(crate) fn missing(program: &str) -> String {
         "python3" => "python3-aiosmtpd",
         "xmllint" => "libxml2-utils",
         "ping" => "iputils-ping",
+        "tcpdump" => "tcpdump",
         _ => return format!("{program} cannot be started"),
     };
     format!("{program} cannot be started\nhint: install the Debian package {package}")
