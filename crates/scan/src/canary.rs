@@ -6,14 +6,14 @@
 //! hosts, a host that answers far less than the others is set apart as limited, and open ports are preferred: that a closed
 //! port answers proves that the path carries, that it does not proves little.
 
-use crate::order::mix;
+use crate::ask::Ask;
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 
 /// Hosts that are asked: few enough that two hundred canaries a second soon show what each of them does.
 const HOSTS: usize = 24;
-/// Endpoints remembered for each host, so that one service that goes away is not the host's silence.
-const PORTS: usize = 4;
+/// Questions of each kind remembered for each host, so that one service that goes away is not the host's silence.
+const QUESTIONS: usize = 3;
 /// Outcomes by which a host is compared with the others.
 const HISTORY: u32 = 16;
 /// Outcomes needed before a host is set apart, and of the others before they are a measure: of eight at even odds, all are
@@ -28,10 +28,10 @@ const FIRST_WAIT_NS: u64 = 300_000_000;
 /// A limited host is asked once a second whether it still is.
 const LIMITED_PAUSE_NS: u64 = 1_000_000_000;
 
-/// An endpoint that has answered.
+/// A question that was answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Known {
-    port: u16,
+    ask: Ask,
     open: bool,
 }
 
@@ -60,7 +60,7 @@ impl Host {
 #[derive(Clone, Copy, Debug)]
 struct Flight {
     host: u32,
-    port: u16,
+    ask: Ask,
     open: bool,
     sent: u64,
     epoch: u64,
@@ -103,87 +103,76 @@ pub(crate) struct Canaries {
     /// Smoothed round trip and its deviation (RFC 6298), once one has been measured.
     rtt: Option<(u64, u64)>,
     outcomes: Vec<Outcome>,
-    dice: u64,
 }
 
 impl Canaries {
     /// How many slots for hosts there are.
     pub const SLOTS: usize = HOSTS;
 
-    /// An endpoint has answered: a canary in the air, or something to be asked from now on.
-    pub fn heard(&mut self, ip: IpAddr, port: u16, open: bool, now: u64) {
+    /// A question was answered: a canary in the air, or something to be asked from now on. `open` when it was an open port.
+    pub fn heard(&mut self, ip: IpAddr, ask: Ask, open: bool, now: u64) {
         let Some(&slot) = self.slot_of.get(&ip) else {
-            self.learn(ip, port, open);
+            self.learn(ip, Known { ask, open });
             return;
         };
         // Of several to the same endpoint, the one whose age is nearest to the round trip.
         let rtt = self.rtt.map_or(0, |(mean, _)| mean);
         let flight = (self.flying.iter_mut())
-            .filter(|f| f.host == slot && f.port == port && !f.answered)
+            .filter(|f| f.host == slot && f.ask == ask && !f.answered)
             .min_by_key(|f| now.saturating_sub(f.sent).abs_diff(rtt));
         if let Some(flight) = flight {
             flight.answered = true;
             let took = now.saturating_sub(flight.sent);
-            let late = (flight.told && flight.lost).then_some(Outcome {
-                epoch: flight.epoch,
-                host: slot,
-                open: flight.open,
-                verdict: Verdict::Late,
-            });
+            let late = flight.told && flight.lost;
+            let outcome = Outcome { epoch: flight.epoch, host: slot, open: flight.open, verdict: Verdict::Late };
             self.rtt = Some(match self.rtt {
                 None => (took, took / 2),
                 Some((mean, deviation)) => ((7 * mean + took) / 8, (3 * deviation + mean.abs_diff(took)) / 4),
             });
-            if let Some(late) = late {
-                self.note(late);
+            if late {
+                self.note(outcome);
             }
             return;
         }
-        let host = &mut self.hosts[slot as usize];
-        if let Some(known) = host.known.iter_mut().find(|k| k.port == port) {
+        let known = &mut self.hosts[slot as usize].known;
+        if let Some(known) = known.iter_mut().find(|k| k.ask == ask) {
             known.open = open;
-        } else if host.known.len() < PORTS {
-            host.known.push(Known { port, open });
-        } else if let Some(closed) = host.known.iter_mut().find(|k| !k.open).filter(|_| open) {
-            *closed = Known { port, open };
+        } else if known.iter().filter(|k| k.open == open).count() < QUESTIONS {
+            known.push(Known { ask, open });
         }
     }
 
-    fn learn(&mut self, ip: IpAddr, port: u16, open: bool) {
-        let host =
-            |ip| Host { ip, known: vec![Known { port, open }], turn: 0, history: 0, outcomes: 0, limited: false, asked_at: 0 };
+    fn learn(&mut self, ip: IpAddr, known: Known) {
+        let host = Host { ip, known: vec![known], turn: 0, history: 0, outcomes: 0, limited: false, asked_at: 0 };
         if self.hosts.len() < HOSTS {
             self.slot_of.insert(ip, self.hosts.len() as u32);
-            self.hosts.push(host(ip));
+            self.hosts.push(host);
             return;
         }
         // Full: a host with an open port takes the place of one without.
-        if !open {
+        if !known.open {
             return;
         }
-        let closed =
-            self.hosts.iter().position(|h| !h.open() && self.flying.iter().all(|f| self.hosts[f.host as usize].ip != h.ip));
-        if let Some(slot) = closed {
+        let in_the_air = |slot: usize| self.flying.iter().any(|f| f.host as usize == slot);
+        if let Some(slot) = (0..HOSTS).find(|slot| !self.hosts[*slot].open() && !in_the_air(*slot)) {
             self.slot_of.remove(&self.hosts[slot].ip);
             self.slot_of.insert(ip, slot as u32);
-            self.hosts[slot] = host(ip);
+            self.hosts[slot] = host;
         }
     }
 
-    /// The next endpoint to ask, counted as asked in this epoch; the number of the try keeps its source port apart from that
-    /// of others to the same endpoint.
-    pub fn next(&mut self, epoch: u64, now: u64) -> Option<(IpAddr, u16, u8)> {
-        let open_hosts = self.hosts.iter().filter(|h| h.open() && !h.limited).count();
+    /// The next question to repeat, counted as asked in this epoch.
+    pub fn next(&mut self, epoch: u64, now: u64) -> Option<(IpAddr, Ask)> {
+        let free = |h: &&Host| !h.limited && !h.known.is_empty();
+        let open_hosts = self.hosts.iter().filter(free).filter(|h| h.open()).count();
         self.asked += 1;
-        // With one open host, every other canary asks somebody else whether it is the host or the path.
-        let want_open = open_hosts > 1 || open_hosts == 1 && (self.asked.is_multiple_of(2) || self.hosts.len() == 1);
+        // With one open host, every other canary asks something else whether it is the host or the path.
+        let want_open = open_hosts > 1 || open_hosts == 1 && self.asked.is_multiple_of(2);
         let n = self.hosts.len();
-        let slot = (1..=n).map(|i| (self.turn + i) % n).find(|&i| {
-            let host = &self.hosts[i];
-            if host.limited {
-                return now >= host.asked_at + LIMITED_PAUSE_NS;
-            }
-            host.open() == want_open || open_hosts == 0
+        let slot = (1..=n).map(|i| (self.turn + i) % n).find(|&i| match &self.hosts[i] {
+            host if host.known.is_empty() => false,
+            host if host.limited => now >= host.asked_at + LIMITED_PAUSE_NS,
+            host => open_hosts == 0 || host.known.iter().any(|k| k.open == want_open),
         });
         // Nobody else to ask: the one open host.
         let slot = slot.or_else(|| self.hosts.iter().position(|h| h.open() && !h.limited))?;
@@ -191,30 +180,41 @@ impl Canaries {
         let host = &mut self.hosts[slot];
         host.turn += 1;
         host.asked_at = now;
-        let among: Vec<Known> = host.known.iter().copied().filter(|k| k.open || !host.known.iter().any(|k| k.open)).collect();
-        let known = among[host.turn % among.len()];
-        self.flying.push_back(Flight {
+        let wanted = |k: &&Known| k.open == want_open;
+        let among = host.known.iter().filter(wanted).count();
+        let known = match among {
+            0 => host.known[host.turn % host.known.len()],
+            n => *host.known.iter().filter(wanted).nth(host.turn % n)?,
+        };
+        let flight = Flight {
             host: slot as u32,
-            port: known.port,
+            ask: known.ask,
             open: known.open,
             sent: now,
             epoch,
             answered: false,
             lost: false,
             told: false,
-        });
-        self.dice = mix(self.dice.wrapping_add(self.asked));
-        Some((host.ip, known.port, self.dice as u8))
+        };
+        self.flying.push_back(flight);
+        Some((host.ip, known.ask))
+    }
+
+    /// The canary just drawn could not be sent after all.
+    pub fn unsent(&mut self) {
+        self.flying.pop_back();
+    }
+
+    /// The host is not at work any more.
+    pub fn leave(&mut self, ip: IpAddr) {
+        if let Some(slot) = self.slot_of.get(&ip) {
+            self.hosts[*slot as usize].known.clear();
+        }
     }
 
     /// How long an answer is waited for.
     pub fn wait_ns(&self) -> u64 {
         self.rtt.map_or(FIRST_WAIT_NS, |(mean, deviation)| (2 * mean + 4 * deviation).max(LEAST_WAIT_NS)).min(LATEST_NS)
-    }
-
-    /// Round trip, once one has been measured.
-    pub fn rtt_ns(&self) -> Option<u64> {
-        self.rtt.map(|(mean, _)| mean)
     }
 
     /// What canaries came to since the last time, in the order in which they were sent and no further than the first of which
@@ -309,7 +309,7 @@ impl Canaries {
 
     /// How many hosts can be asked, and how many of them at an open port; limited ones do not count.
     pub fn hosts(&self) -> (usize, usize) {
-        let free = self.hosts.iter().filter(|h| !h.limited);
+        let free = self.hosts.iter().filter(|h| !h.limited && !h.known.is_empty());
         free.fold((0, 0), |(all, open), h| (all + 1, open + usize::from(h.open())))
     }
 

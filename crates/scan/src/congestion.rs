@@ -278,8 +278,8 @@ impl Congestion {
         }
     }
 
-    /// What the canaries of an epoch say about the path: open ports first. Closed ports are heard as well when they answer
-    /// better than the open ones, and when there is nothing else and they answer so often that nobody limits them.
+    /// What the canaries of an epoch say about the path: open ports first. Closed ports are heard when they answer better than
+    /// the open ones, and when there is nothing else and they answer so often that nobody limits them.
     ///
     /// Without the hosts that have answered worst of late, if so asked: what only they lose is theirs.
     fn evidence(&self, epoch: &Epoch, canaries: &Canaries, without_worst: bool) -> Tally {
@@ -296,10 +296,8 @@ impl Congestion {
             closed.add(*c);
         }
         if open.decided > 0 {
-            if closed.loss() <= open.loss() {
-                open.add(closed);
-            }
-            return open;
+            // Where one kind gets through, the path carries it, and who does not answer the other kind limits that.
+            return if closed.loss() <= open.loss() && closed.decided >= open.decided.min(8) { closed } else { open };
         }
         let end = if epoch.ended.is_some() { epoch.at_end } else { self.counts };
         let answers = end.answers.saturating_sub(epoch.at_start.answers) as f64;
@@ -513,7 +511,10 @@ impl Congestion {
             match before {
                 // Less got through than at the higher rate, in proportion: the path loses this share at any rate. On a path
                 // with a limit, as much would have got through.
-                Some((pps, got_through, lost)) if delivered / got_through < (actual / pps).sqrt() && loss <= MOST_EXPECTED => {
+                // With a single host to ask, it may be the host, whose answers are limited.
+                Some((pps, got_through, lost))
+                    if delivered / got_through < (actual / pps).sqrt() && (loss <= MOST_EXPECTED || canaries.hosts().0 == 1) =>
+                {
                     self.expected = (loss + lost) / 2.0;
                     self.phase = Phase::Climb;
                     self.path_pps = None;

@@ -2,6 +2,7 @@
 //! lost probes it has asked again. Time is simulated, a millisecond at a time.
 
 use super::*;
+use crate::ask::Ask;
 use crate::order::mix;
 use std::net::IpAddr;
 
@@ -142,7 +143,8 @@ fn run(path: &Path, ceiling_pps: u32, seconds: u64, seed: u64) -> Run {
             let now = now + (1e6 * (1.0 - credit / burst)) as u64;
             let canary = if congestion.canary_due(now) { canaries.next(congestion.epoch(), now) } else { None };
             let (to, port, answers) = match canary {
-                Some((to, port, _)) => (to, port, true),
+                Some((to, Ask::Syn(port))) => (to, port, true),
+                Some(_) => unreachable!("only ports are asked here"),
                 None => {
                     let cell = mix(dice ^ counts.position);
                     counts.position += 1;
@@ -173,7 +175,7 @@ fn run(path: &Path, ceiling_pps: u32, seconds: u64, seed: u64) -> Run {
         while let Some((_, from, port)) = arriving.pop_front_if(|(at, ..)| *at <= now) {
             if receiver.pass(now) {
                 counts.answers += 1;
-                canaries.heard(from, port, path.open, now);
+                canaries.heard(from, Ask::Syn(port), path.open, now);
             } else {
                 counts.drops += 1;
             }
