@@ -107,9 +107,15 @@ pub fn run(link: &Link, argv: &[String], folder: &Path, name: &str, watch: Watch
     Ok(run)
 }
 
+/// A sample's count and moment must belong together: one during whose reading somebody else had the processor is left out.
+const READ_AT_MOST: Duration = Duration::from_micros(500);
+
 fn sample(run: &mut Run, counter: &Counter, before: u64, start: Instant) {
-    if let Some(count) = counter.read() {
-        run.series.push((start.elapsed().as_secs_f64(), count.saturating_sub(before)));
+    let began = start.elapsed();
+    let Some(count) = counter.read() else { return };
+    let took = start.elapsed() - began;
+    if took <= READ_AT_MOST {
+        run.series.push(((began + took / 2).as_secs_f64(), count.saturating_sub(before)));
     }
 }
 

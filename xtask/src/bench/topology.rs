@@ -25,8 +25,8 @@ pub const SOURCE: &str = "172.31.255.1";
 /// The target side's end of the link, and its address: the gateway to everything.
 const FAR_DEVICE: &str = "t0";
 const GATEWAY: &str = "172.31.255.2";
-/// The broadcast address of the link.
-const BROADCAST: &str = "172.31.255.3";
+/// Every host of a link (RFC 1112).
+const ALL_HOSTS: &str = "224.0.0.1";
 /// Where the responder listens; only the packet filter sends anything there, for it is on loopback.
 const RESPONDER: u16 = 7;
 /// How long a slow connection waits before it calls a target silent. The link's own delay is microseconds.
@@ -74,7 +74,7 @@ impl Link {
         batch(
             &["-n", &t, "-batch", "-"],
             &format!(
-                "link set lo up\nlink set {FAR_DEVICE} up\naddr add {GATEWAY}/30 dev {FAR_DEVICE}\nroute add local 10.0.0.0/8 dev lo\n"
+                "link set lo up\nlink set {FAR_DEVICE} up\naddr add {GATEWAY}/30 dev {FAR_DEVICE}\nroute add local 10.0.0.0/8 dev lo\nroute add {ALL_HOSTS} dev {FAR_DEVICE}\n"
             ),
         )?;
         let mac = |ns: &str, device: &str| -> anyhow::Result<String> {
@@ -304,14 +304,15 @@ pub fn responder() -> anyhow::Result<()> {
     }
 }
 
-/// Fifty broadcasts a second towards the scanners. No real network is silent, and masscan notices that its waiting time is over
+/// Fifty packets a second towards the scanners. No real network is silent, and masscan notices that its waiting time is over
 /// only when a packet comes: on a silent link it never ends.
 fn murmur() {
     let Ok(socket) = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)) else { return };
-    let _ = socket.set_broadcast(true);
+    // a copy back to ourselves would count as a packet from the scanners
+    let _ = socket.set_multicast_loop_v4(false);
     loop {
-        // port 9 discards; nobody answers a broadcast, so it comes back in no counter
-        let _ = socket.send_to(b"murmur", (BROADCAST, 9));
+        // port 9 discards; nobody answers what went to all hosts of a link, so nothing of it comes back either
+        let _ = socket.send_to(b"murmur", (ALL_HOSTS, 9));
         std::thread::sleep(Duration::from_millis(20));
     }
 }
