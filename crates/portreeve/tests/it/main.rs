@@ -14,6 +14,7 @@ mod states;
 mod truth;
 mod truth_limits;
 mod truth_pseudo;
+mod truth_spoof;
 mod truth_wire;
 mod watch;
 mod world;
