@@ -3,9 +3,10 @@
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use model::udp::Payloads;
 use model::{PortSet, Ports, Role, task::PortChoice};
-use scan::Method;
+use scan::{Method, Retries, Shard};
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 /// Watches every port you expose, says what answers there and whether it may.
 #[derive(Debug, Parser)]
@@ -70,12 +71,16 @@ pub struct ScanArgs {
     /// auto (raw SYN probes where raw sockets are allowed, full connections otherwise), syn, or connect.
     #[arg(long, default_value = "auto")]
     pub method: Method,
-    /// Probes per second, at most.
-    #[arg(long, value_name = "PPS", default_value_t = 5_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
-    pub rate: u32,
-    /// Times an unanswered probe is repeated.
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(0..=10))]
-    pub retries: u8,
+    /// Probes per second: auto (as fast as the path takes it, up to --max-rate), max (as fast as this machine can), or a
+    /// number, kept exactly.
+    #[arg(long, value_name = "PPS", default_value = "auto")]
+    pub rate: Rate,
+    /// Ceiling of --rate auto, in probes per second.
+    #[arg(long, value_name = "PPS", default_value_t = DEFAULT_CEILING, value_parser = clap::value_parser!(u32).range(1..=i64::from(MOST)))]
+    pub max_rate: u32,
+    /// Times an unanswered probe is repeated: a number, or auto (where it buys most, at most half a probe more per endpoint).
+    #[arg(long, value_name = "N", default_value = "auto")]
+    pub retries: RetryChoice,
     /// Milliseconds to wait for an answer to a probe.
     #[arg(long, value_name = "MS", default_value_t = 1_500, value_parser = clap::value_parser!(u64).range(50..=60_000))]
     pub timeout_ms: u64,
@@ -97,6 +102,18 @@ pub struct ScanArgs {
     /// Seed of the order in which targets are probed; the same seed gives the same order.
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
+    /// Do part K of N of the sweep, 1/3 say; the parts, done anywhere, cover it without overlap when seed and targets agree.
+    #[arg(long, value_name = "K/N", requires = "seed")]
+    pub shard: Option<ShardChoice>,
+    /// Keep in FILE how far the sweep has come; when FILE is there already, go on from it. Results are appended.
+    #[arg(long, value_name = "FILE", conflicts_with = "identify")]
+    pub resume: Option<PathBuf>,
+    /// Write every packet sent and every answer to FILE (pcapng).
+    #[arg(long, value_name = "FILE")]
+    pub pcap: Option<PathBuf>,
+    /// Print the packets that would be sent, and send none.
+    #[arg(long, conflicts_with_all = ["identify", "resume", "output"])]
+    pub dry_run: bool,
     /// You are authorised to probe these targets; needed for more than 256 public addresses.
     #[arg(long)]
     pub authorized: bool,
@@ -105,7 +122,79 @@ pub struct ScanArgs {
     pub quiet: bool,
 }
 
+/// Ceiling of `--rate auto` unless said otherwise: 100,000 frames of 74 bytes are 60 Mbit/s, which an office's line carries.
+const DEFAULT_CEILING: u32 = 100_000;
+
+/// More than a link of ours has ever taken.
+const MOST: u32 = 10_000_000;
+
+/// `--rate`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rate {
+    /// As the path takes it.
+    Auto,
+    /// As this machine can.
+    Max,
+    /// So many a second.
+    Fixed(u32),
+}
+
+impl FromStr for Rate {
+    type Err = String;
+    fn from_str(s: &str) -> Result<Self, String> {
+        match s {
+            "auto" => Ok(Rate::Auto),
+            "max" => Ok(Rate::Max),
+            _ => match s.parse() {
+                Ok(pps @ 1..=MOST) => Ok(Rate::Fixed(pps)),
+                _ => Err(format!("`{s}` is not a rate: auto, max, or 1 to {MOST} probes a second")),
+            },
+        }
+    }
+}
+
+/// `--retries`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RetryChoice(pub Retries);
+
+impl FromStr for RetryChoice {
+    type Err = String;
+    fn from_str(s: &str) -> Result<Self, String> {
+        match s {
+            "auto" => Ok(RetryChoice(Retries::Auto)),
+            _ => match s.parse() {
+                Ok(n @ 0..=10) => Ok(RetryChoice(Retries::Fixed(n))),
+                _ => Err(format!("`{s}` is not a number of repetitions: auto, or 0 to 10")),
+            },
+        }
+    }
+}
+
+/// `--shard`, counted from 1 as people do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ShardChoice(pub Shard);
+
+impl FromStr for ShardChoice {
+    type Err = String;
+    fn from_str(s: &str) -> Result<Self, String> {
+        let (part, of) = s.split_once('/').ok_or_else(|| format!("`{s}` is not a part: write 1/3 for the first of three"))?;
+        match (part.parse::<u32>(), of.parse::<u32>()) {
+            (Ok(part), Ok(of)) if part >= 1 && part <= of => Ok(ShardChoice(Shard { index: part - 1, of })),
+            _ => Err(format!("`{s}` is not a part: the first number is 1 to the second, as in 2/3")),
+        }
+    }
+}
+
 impl ScanArgs {
+    /// Probes per second that the run may not exceed.
+    pub fn ceiling_pps(&self) -> u32 {
+        match self.rate {
+            Rate::Auto => self.max_rate,
+            Rate::Max => scan::UNLIMITED_PPS,
+            Rate::Fixed(pps) => pps,
+        }
+    }
+
     /// The ports meant.
     pub fn port_set(&self) -> Ports {
         let ports = self.ports.resolve(model::catalog::Catalog::builtin());
@@ -208,4 +297,41 @@ pub enum UserCommand {
         #[command(flatten)]
         database: DatabaseArgs,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scan(words: &[&str]) -> Result<ScanArgs, String> {
+        let all = ["portreeve", "scan", "192.0.2.1"].iter().chain(words).copied();
+        match Cli::try_parse_from(all).map_err(|e| e.to_string())?.command {
+            Command::Scan(args) => Ok(*args),
+            _ => unreachable!("scan was asked for"),
+        }
+    }
+
+    #[test]
+    fn rates_retries_and_parts_are_words_or_numbers_in_bounds() {
+        let plain = scan(&[]).unwrap();
+        assert_eq!((plain.rate, plain.ceiling_pps(), plain.retries.0), (Rate::Auto, 100_000, Retries::Auto));
+        let set = scan(&["--rate", "max", "--retries", "3", "--shard", "2/3", "--seed", "9"]).unwrap();
+        assert_eq!((set.rate, set.ceiling_pps(), set.retries.0), (Rate::Max, scan::UNLIMITED_PPS, Retries::Fixed(3)));
+        assert_eq!(set.shard, Some(ShardChoice(Shard { index: 1, of: 3 })));
+        assert_eq!(scan(&["--rate", "1"]).unwrap().rate, Rate::Fixed(1));
+        for (words, named) in [
+            (&["--rate", "0"][..], "`0` is not a rate"),
+            (&["--rate", "fast"], "`fast` is not a rate"),
+            (&["--max-rate", "0"], "0 is not in"),
+            (&["--retries", "11"], "`11` is not a number of repetitions"),
+            (&["--shard", "0/3", "--seed", "1"], "`0/3` is not a part"),
+            (&["--shard", "4/3", "--seed", "1"], "`4/3` is not a part"),
+            (&["--shard", "1", "--seed", "1"], "`1` is not a part"),
+            (&["--shard", "1/2"], "--seed"),
+            (&["--resume", "state", "--identify"], "cannot be used with"),
+        ] {
+            let refusal = scan(words).unwrap_err();
+            assert!(refusal.contains(named), "{words:?}: {refusal}");
+        }
+    }
 }

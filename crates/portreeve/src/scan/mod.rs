@@ -4,18 +4,21 @@
 
 mod output;
 mod progress;
+mod resume;
 mod targets;
 
 pub use targets::UsageError;
 
-use crate::cli::{Format, ScanArgs};
-use ::scan::{Found, Pacer, Retries, Summary, Sweep};
+use crate::cli::{Format, Rate, ScanArgs};
+use ::scan::tap::{PcapFile, Printer, Tap};
+use ::scan::{Acceptance, Found, Pacer, Shard, Summary, Sweep};
 use anyhow::Context;
 use async_trait::async_trait;
 use model::service::Identity;
 use model::settings::Pace;
 use model::{Endpoint, InScope, Observation, Scope, State, Ts};
 use output::{Outcome, Record, Sink};
+use resume::Resume;
 use services::{Budget, Identified, Permit};
 use std::collections::HashMap;
 use std::io::{self, Write};
@@ -34,39 +37,63 @@ const IDENTIFY_AT_ONCE: usize = 64;
 /// connections that small firewalls allow a source, and get a host with seventy silent ports done in half a minute.
 const IDENTIFY_PER_HOST: usize = 16;
 
+/// How long to wait for a finding before looking whether the resume file is due.
+const RESUME_TICK: Duration = Duration::from_millis(200);
+
 /// Runs the command.
 pub async fn run(args: ScanArgs) -> anyhow::Result<()> {
     let targets = targets::resolve(&args.targets, &args.exclude, args.authorized).await?;
+    let mut resume = args.resume.as_deref().map(|path| Resume::open(path, &args)).transpose()?;
     // The file is opened before the first probe: a wrong path must not cost a scan.
-    let out: Box<dyn Write> = match &args.output {
+    let (out, continued): (Box<dyn Write>, bool) = match &args.output {
         Some(path) => {
-            let file =
-                std::fs::File::create(path).with_context(|| format!("output file `{}` cannot be written", path.display()))?;
-            Box::new(io::BufWriter::new(file))
+            let opened = match &resume {
+                Some(resume) if resume.from().is_some() => resume::append(path),
+                _ => std::fs::File::create(path).map(|file| (file, false)),
+            };
+            let (file, continued) = opened.with_context(|| format!("output file `{}` cannot be written", path.display()))?;
+            (Box::new(io::BufWriter::new(file)), continued)
         }
-        None => Box::new(io::stdout()),
+        None => (Box::new(io::stdout()), false),
     };
     let on_terminal = args.output.is_none() && io::IsTerminal::is_terminal(&io::stdout());
-    let mut sink = output::sink(args.format, out);
-    let seed = args.seed.unwrap_or_else(rand::random);
+    let mut sink = output::sink(args.format, out, continued);
+    let seed = resume.as_ref().map(Resume::seed).or(args.seed).unwrap_or_else(rand::random);
     let choice = ::scan::capability();
     if args.method == ::scan::Method::Auto && !args.quiet {
         anstream::eprintln!("{}", choice.note);
     }
 
-    let pace =
-        Arc::new(Pacer::new(Pace { node_pps: args.rate, per_network_pps: args.rate, per_target_pps: args.rate }, Vec::new()));
+    let pps = args.ceiling_pps();
+    let pcap = args
+        .pcap
+        .as_deref()
+        .map(|path| PcapFile::create(path).with_context(|| format!("packet file `{}` cannot be written", path.display())));
+    let pcap = pcap.transpose()?.map(Arc::new);
+    let mut taps: Vec<Arc<dyn Tap>> = Vec::new();
+    taps.extend(pcap.clone().map(|pcap| pcap as Arc<dyn Tap>));
+    if args.dry_run {
+        taps.push(Arc::new(Printer::new(io::stdout())));
+    }
     let ports = args.port_set();
     let sweep = Sweep {
         method: args.method,
-        retries: Retries::Fixed(args.retries),
+        rate_pps: (args.rate != Rate::Max).then_some(pps),
+        adapt: args.rate == Rate::Auto,
+        retries: args.retries.0,
         timeout: Duration::from_millis(args.timeout_ms),
         ping: !args.no_ping,
         seed,
+        shard: args.shard.map_or(Shard::WHOLE, |shard| shard.0),
+        resume: resume.as_ref().and_then(|resume| resume.from().cloned()),
+        dry_run: args.dry_run,
+        tap: (!taps.is_empty()).then(|| Arc::new(taps) as Arc<dyn Tap>),
         report_all: args.all_states,
+        // One rate holds for the whole sweep, and it is the sweep's own.
         udp_ports: ports.udp,
-        ..Sweep::new(targets.ranges.clone(), ports.tcp, targets.scope.clone(), pace.clone())
+        ..Sweep::new(targets.ranges.clone(), ports.tcp, targets.scope.clone(), Arc::new(Pacer::unlimited()))
     };
+    let pace = Arc::new(Pacer::new(Pace { node_pps: pps, per_network_pps: pps, per_target_pps: pps }, Vec::new()));
 
     let started = now();
     let cancel = CancellationToken::new();
@@ -74,7 +101,7 @@ pub async fn run(args: ScanArgs) -> anyhow::Result<()> {
     let progress = Arc::new(::scan::Progress::default());
     let bar = progress::Progress::start(progress.clone(), args.quiet);
     let (found_tx, found_rx) = mpsc::channel(4_096);
-    let sweeping = tokio::spawn(::scan::sweep(sweep, found_tx, progress, cancel.clone()));
+    let sweeping = tokio::spawn(::scan::sweep(sweep, found_tx, progress.clone(), cancel.clone()));
     let mut collector = Collector {
         sink: sink.as_mut(),
         bar: &bar,
@@ -84,7 +111,7 @@ pub async fn run(args: ScanArgs) -> anyhow::Result<()> {
         printed: 0,
     };
     let identifier = args.identify.then(|| Identifier { scope: targets.scope.clone(), pace, cancel: cancel.clone() });
-    let collected = collector.collect(found_rx, identifier).await;
+    let collected = collector.collect(found_rx, identifier, &progress, resume.as_mut()).await;
     let (printed, pseudo_open) = (collector.printed, std::mem::take(&mut collector.pseudo_open));
     if collected.is_err() {
         cancel.cancel();
@@ -92,8 +119,26 @@ pub async fn run(args: ScanArgs) -> anyhow::Result<()> {
     let summary = sweeping.await.context("the sweep ended by a defect in portreeve")?;
     bar.finish();
     ctrl_c.abort();
-    collected.context("results cannot be written")?;
+    collected?;
     let summary = summary?;
+    if let (Some(pcap), Some(path)) = (pcap, &args.pcap) {
+        let frames = pcap.finish().with_context(|| format!("packet file `{}` cannot be written", path.display()))?;
+        anstream::eprintln!("{frames} packets in {}", path.display());
+    }
+    if args.dry_run {
+        anstream::eprintln!(
+            "nothing was sent; {} packets would have been, and more to those that answer or stay silent",
+            summary.probes_sent
+        );
+        return Ok(());
+    }
+    if let Some(mut resume) = resume {
+        match progress.checkpoint().filter(|_| summary.cancelled) {
+            Some(checkpoint) => resume.keep(checkpoint)?,
+            None if summary.cancelled => {}
+            None => resume.done()?,
+        }
+    }
     let outcome = outcome(&args, &targets, &summary, started);
     sink.finish(&outcome).context("results cannot be written")?;
     say_summary(&args, &summary, printed, &pseudo_open, &targets);
@@ -116,7 +161,7 @@ struct Collector<'a> {
     bar: &'a progress::Progress,
     on_terminal: bool,
     streams: bool,
-    pseudo_open: HashMap<IpAddr, u32>,
+    pseudo_open: HashMap<IpAddr, (u32, Acceptance)>,
     printed: usize,
 }
 
@@ -127,25 +172,57 @@ struct Identifier {
 }
 
 impl Collector<'_> {
-    async fn collect(&mut self, mut found: mpsc::Receiver<Found>, identifier: Option<Identifier>) -> io::Result<()> {
+    async fn collect(
+        &mut self,
+        mut found: mpsc::Receiver<Found>,
+        identifier: Option<Identifier>,
+        progress: &::scan::Progress,
+        mut resume: Option<&mut Resume>,
+    ) -> anyhow::Result<()> {
+        const UNWRITTEN: &str = "results cannot be written";
         let mut to_identify: Vec<Observation> = Vec::new();
-        while let Some(found) = found.recv().await {
-            match found {
-                Found::Host(_) | Found::AllFiltered { .. } => {}
-                Found::PseudoOpen { ip, open_ports, .. } => {
-                    self.pseudo_open.insert(ip, open_ports);
+        loop {
+            if let Some(resume) = resume.as_deref_mut().filter(|resume| resume.is_due())
+                && let Some(checkpoint) = progress.checkpoint()
+            {
+                // Whatever was found before the checkpoint was sent before it, so it is in the channel now at the latest.
+                for _ in 0..found.len() {
+                    let Ok(one) = found.try_recv() else { break };
+                    self.take(one, identifier.is_some(), &mut to_identify).context(UNWRITTEN)?;
                 }
-                Found::Endpoint(observation) if observation.state == State::Open && identifier.is_some() => {
-                    to_identify.push(observation)
-                }
-                Found::Endpoint(observation) => {
-                    self.print(Record::new(&observation, None, self.is_pseudo(&observation, None)))?
-                }
+                resume.keep(checkpoint)?;
+            }
+            let next = match &resume {
+                Some(_) => tokio::time::timeout(RESUME_TICK, found.recv()).await,
+                None => Ok(found.recv().await),
+            };
+            match next {
+                Ok(Some(one)) => self.take(one, identifier.is_some(), &mut to_identify).context(UNWRITTEN)?,
+                Ok(None) => break,
+                Err(_) => {}
             }
         }
         match identifier {
-            Some(identifier) => self.identify(to_identify, identifier).await,
+            Some(identifier) => self.identify(to_identify, identifier).await.context(UNWRITTEN),
             None => Ok(()),
+        }
+    }
+
+    fn take(&mut self, found: Found, identify: bool, to_identify: &mut Vec<Observation>) -> io::Result<()> {
+        match found {
+            Found::Host(_) | Found::AllFiltered { .. } => Ok(()),
+            Found::PseudoOpen { ip, open_ports, acceptance, .. } => {
+                self.pseudo_open.insert(ip, (open_ports, acceptance));
+                Ok(())
+            }
+            Found::Endpoint(observation) if observation.state == State::Open && identify => {
+                to_identify.push(observation);
+                Ok(())
+            }
+            Found::Endpoint(observation) => {
+                let pseudo = self.is_pseudo(&observation, None);
+                self.print(Record::new(&observation, None, pseudo))
+            }
         }
     }
 
@@ -235,13 +312,29 @@ fn outcome(args: &ScanArgs, targets: &Targets, summary: &Summary, started: Ts) -
     }
 }
 
-fn say_summary(args: &ScanArgs, summary: &Summary, printed: usize, pseudo_open: &HashMap<IpAddr, u32>, targets: &Targets) {
+fn say_summary(
+    args: &ScanArgs,
+    summary: &Summary,
+    printed: usize,
+    pseudo_open: &HashMap<IpAddr, (u32, Acceptance)>,
+    targets: &Targets,
+) {
     let mut hosts: Vec<_> = pseudo_open.iter().collect();
-    hosts.sort();
-    for (ip, open_ports) in hosts {
+    hosts.sort_by_key(|(ip, _)| **ip);
+    for (ip, (open_ports, acceptance)) in hosts {
+        let what = match acceptance {
+            Acceptance::AllOpen => "something that accepts everything",
+            Acceptance::SynProxy => "a SYN proxy",
+        };
         anstream::eprintln!(
-            "{ip} answers on every port ({open_ports} accepted): a firewall or SYN proxy, not services; only its high-risk ports are listed, marked as such"
+            "{ip} answers on every port ({open_ports} accepted): {what}, not services; only its high-risk ports are listed, marked as such"
         );
+    }
+    if let Some(path) = summary.path_rate_pps {
+        anstream::eprintln!("the path took about {path} probes/s; the sweep kept to that");
+    }
+    if let Some(loss) = summary.loss.filter(|loss| *loss >= 0.005) {
+        anstream::eprintln!("about {:.1} % of the questions or answers were lost on the way", loss * 100.0);
     }
     if summary.drops > 0 {
         anstream::eprintln!(

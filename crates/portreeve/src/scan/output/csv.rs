@@ -13,9 +13,9 @@ pub struct Csv {
 }
 
 impl Csv {
-    /// Writes to `out`.
-    pub fn new(out: Box<dyn Write>) -> Self {
-        Csv { out: ::csv::Writer::from_writer(out), header_written: false }
+    /// Writes to `out`, which has its header already when it is `continued`.
+    pub fn new(out: Box<dyn Write>, continued: bool) -> Self {
+        Csv { out: ::csv::Writer::from_writer(out), header_written: continued }
     }
 
     fn header(&mut self) -> io::Result<()> {

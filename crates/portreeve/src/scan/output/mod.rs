@@ -133,12 +133,12 @@ pub trait Sink {
     fn finish(&mut self, outcome: &Outcome) -> io::Result<()>;
 }
 
-/// The sink of a format.
-pub fn sink(format: Format, out: Box<dyn Write>) -> Box<dyn Sink> {
+/// The sink of a format; `continued` when `out` holds results of it already.
+pub fn sink(format: Format, out: Box<dyn Write>, continued: bool) -> Box<dyn Sink> {
     match format {
         Format::Table => Box::new(table::Table::new(out)),
         Format::Jsonl => Box::new(jsonl::Jsonl::new(out)),
-        Format::Csv => Box::new(csv::Csv::new(out)),
+        Format::Csv => Box::new(csv::Csv::new(out, continued)),
         Format::NmapXml => Box::new(nmap_xml::NmapXml::new(out)),
     }
 }
@@ -191,7 +191,7 @@ mod tests {
 
     pub(super) fn printed(format: Format, records: Vec<Record>) -> String {
         let out = Collected::default();
-        let mut sink = sink(format, Box::new(out.clone()));
+        let mut sink = sink(format, Box::new(out.clone()), false);
         for record in records {
             sink.record(record).unwrap();
         }
