@@ -274,7 +274,9 @@ impl Watch {
     /// How the segment stands after the latest that was seen of its canaries. `at` is when that was written down.
     pub fn review(&self, at: Ts) -> SegmentState {
         let before = &self.state;
-        let now = self.count(Sighting::is_silent);
+        let dark = before.trusted_from.filter(|_| before.status == SegmentStatus::Unknown);
+        // What was silent only while we could not see is not written down: an answer has to be younger than that.
+        let now = self.count(|s| s.is_silent() || dark.is_some_and(|from| !s.alive_since(from)));
         let mut after = before.clone();
         (after.canaries, after.silent) = (now.canaries as u32, now.silent as u32);
         match before.status {
@@ -297,6 +299,7 @@ impl Watch {
                     after.status = SegmentStatus::Unknown;
                     after.episode += 1;
                     after.set_aside = 0;
+                    after.trusted_from = Some(at);
                     after.next_look_at = Some(at.plus(EVERY));
                 }
             }

@@ -73,7 +73,8 @@ pub struct SegmentState {
     pub guard: Guard,
     /// Since when. A segment that is unknown has been so since it was suspected first.
     pub since: Ts,
-    /// Silence observed before this instant is no evidence: the end of the last time it was unknown.
+    /// Silence observed before this instant is no evidence: the end of the last time it was unknown, or, while it is unknown,
+    /// when that was found out.
     pub trusted_from: Option<Ts>,
     /// Canaries it was last judged by.
     pub canaries: u32,

@@ -4,7 +4,7 @@
 //! input gives the same plan (PR-5). Minting ids and writing the plan down are left to the caller.
 //!
 //! The rules, per receiver:
-//! - A group is a host and the owner of the alert. It waits [`AlertPolicy::group_wait`] from its oldest alert, so that the
+//! - A group is a host and the owner of the alert; all segments of one vantage are one group. It waits [`AlertPolicy::group_wait`] from its oldest alert, so that the
 //!   ports of one host that open together come together.
 //! - Two notifications of one group are at least [`AlertPolicy::group_interval`] apart.
 //! - When more than [`AlertPolicy::storm_groups`] groups are due, or were sent within `group_interval`, everything due becomes
@@ -16,7 +16,7 @@
 
 use model::alert::{Alert, AlertKind, AlertPolicy, Notification, NotificationState, Receiver};
 use model::exposure::Severity;
-use model::{AlertId, Duration, NotificationId, ReceiverId, Ts};
+use model::{AlertId, Duration, NotificationId, ReceiverId, Ts, Vantage};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
 use std::net::IpAddr;
@@ -28,25 +28,39 @@ pub const DIGEST_GROUP: &str = "digest";
 /// notification's row under 200 kB.
 pub const MAX_ALERTS: usize = 5_000;
 
-/// What alerts are gathered by. Written `host/owner`, with `-` for no owner.
+/// What alerts are gathered by. Written `host/owner`, with `-` for no owner, and `segments/vantage`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct GroupKey {
-    /// The host.
-    pub host: IpAddr,
-    /// Who answers for it.
-    pub owner: Option<String>,
+pub enum GroupKey {
+    /// What is seen of one host.
+    Host {
+        /// The host.
+        host: IpAddr,
+        /// Who answers for it.
+        owner: Option<String>,
+    },
+    /// The segments that one vantage sees or does not see: an uplink that breaks is one thing to be told, not hundreds.
+    Segments {
+        /// The vantage.
+        vantage: Vantage,
+    },
 }
 
 impl GroupKey {
     /// The group that the alert belongs to.
     pub fn of(alert: &Alert) -> Self {
-        GroupKey { host: alert.endpoint.ip, owner: alert.owner.clone() }
+        match &alert.segment {
+            Some(segment) => GroupKey::Segments { vantage: segment.vantage.clone() },
+            None => GroupKey::Host { host: alert.endpoint.ip, owner: alert.owner.clone() },
+        }
     }
 }
 
 impl fmt::Display for GroupKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.host, self.owner.as_deref().unwrap_or("-"))
+        match self {
+            GroupKey::Host { host, owner } => write!(f, "{host}/{}", owner.as_deref().unwrap_or("-")),
+            GroupKey::Segments { vantage } => write!(f, "segments/{vantage}"),
+        }
     }
 }
 

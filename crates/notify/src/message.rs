@@ -78,9 +78,11 @@ struct Line {
     asset: Option<String>,
     owner: Option<String>,
     observed: String,
-    evidence: Option<&'static str>,
+    evidence: Option<String>,
     advice: Option<String>,
     url: Option<String>,
+    /// It speaks of a segment, not of an endpoint.
+    segment: bool,
 }
 
 impl<'a> Message<'a> {
@@ -119,6 +121,9 @@ impl<'a> Message<'a> {
     pub fn url(&self, alert: &Alert) -> Option<String> {
         let base = self.console_url?.trim_end_matches('/');
         let at = &alert.endpoint;
+        if alert.segment.is_some() {
+            return Some(format!("{base}/segments"));
+        }
         Some(format!("{base}/endpoints/{}/{}/{}", at.ip, at.proto, at.port))
     }
 
@@ -138,6 +143,9 @@ impl<'a> Message<'a> {
                     true => format!("[{severity}] 摘要：{hosts} 台主机，{} 条告警", self.total()),
                     false => format!("[{severity}] digest: {} alerts on {hosts} hosts", self.total()),
                 }
+            }
+            (Some(first), Some(severity)) if first.segment.is_some() => {
+                format!("[{}] {}", words::severity(severity, lang), self.segments(&sorted))
             }
             (Some(first), Some(severity)) => {
                 let word = words::severity(severity, lang);
@@ -163,6 +171,36 @@ impl<'a> Message<'a> {
         let line: String = format!("portreeve {text}").chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
         let line = line.split_whitespace().collect::<Vec<_>>().join(" ");
         line.chars().take(MAX_SUBJECT).collect()
+    }
+
+    /// Alerts of segments in one line. They are a group of their own, so there is nothing else among them.
+    fn segments(&self, sorted: &[&Alert]) -> String {
+        let zh = self.receiver.language == Language::Zh;
+        let notes: Vec<_> = sorted.iter().filter_map(|a| Some((a.kind, a.segment.as_ref()?))).collect();
+        if let [(kind, note)] = notes[..] {
+            let (range, vantage, since) = (note.range, &note.vantage, seconds(note.since));
+            return match (kind, zh) {
+                (AlertKind::SegmentKnown, true) => format!("网段 {range} 恢复可观测（探测视角 {vantage}，未知自 {since} UTC）"),
+                (AlertKind::SegmentKnown, false) => {
+                    format!("segment {range} as seen from {vantage} is known again; it was unknown since {since}")
+                }
+                (_, true) => {
+                    format!("网段 {range} 状态未知（探测视角 {vantage}，自 {since} UTC）：{}", words::silent(note, Language::Zh))
+                }
+                (_, false) => {
+                    format!(
+                        "segment {range} as seen from {vantage} is unknown since {since}: {}",
+                        words::silent(note, Language::En)
+                    )
+                }
+            };
+        }
+        let over = notes.iter().filter(|(kind, _)| *kind == AlertKind::SegmentKnown).count();
+        let (dark, vantage) = (notes.len() - over, notes.first().map(|(_, n)| n.vantage.0.as_str()).unwrap_or_default());
+        match zh {
+            true => format!("探测视角 {vantage}：{dark} 个网段状态未知，{over} 个恢复可观测"),
+            false => format!("segments as seen from {vantage}: {dark} unknown, {over} known again"),
+        }
     }
 
     /// The plain text.
@@ -201,22 +239,35 @@ impl<'a> Message<'a> {
         let lang = self.receiver.language;
         Line {
             kind: words::kind(alert.kind, lang),
-            closed: alert.kind == AlertKind::Closed,
+            closed: matches!(alert.kind, AlertKind::Closed | AlertKind::SegmentKnown),
             critical: alert.severity == Severity::Critical,
-            endpoint: alert.endpoint.to_string(),
+            endpoint: match &alert.segment {
+                Some(note) => words::segment(note, lang),
+                None => alert.endpoint.to_string(),
+            },
             risk: words::risk(alert.risk, lang),
             severity: words::severity(alert.severity, lang),
             service: alert.service.clone(),
             asset: alert.asset_name.clone(),
             owner: alert.owner.clone(),
-            observed: alert.observed_at.to_string().replace('T', " ").split('.').next().unwrap_or_default().to_owned(),
-            evidence: alert.reason.map(|r| words::reason(r, lang)),
+            observed: seconds(alert.observed_at),
+            evidence: match &alert.segment {
+                Some(note) => Some(words::silent(note, lang)),
+                None => alert.reason.map(|r| words::reason(r, lang).to_owned()),
+            },
             // a closed door needs no advice, and a digest is to be short
             advice: match alert.kind {
                 AlertKind::Opened if !self.notification.digest => self.advice(alert).map(str::to_owned),
+                AlertKind::SegmentUnknown => Some(words::blind_advice(lang).to_owned()),
                 _ => None,
             },
             url: self.url(alert),
+            segment: alert.segment.is_some(),
         }
     }
+}
+
+/// An instant as people read it, to the second, UTC.
+fn seconds(at: Ts) -> String {
+    at.to_string().replace('T', " ").split('.').next().unwrap_or_default().to_owned()
 }

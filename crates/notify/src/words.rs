@@ -3,6 +3,7 @@
 use model::Reason;
 use model::alert::{AlertKind, Language};
 use model::exposure::{RiskKind, Severity};
+use model::segment::SegmentNote;
 use serde::Serialize;
 
 /// Fixed texts of the templates.
@@ -136,5 +137,37 @@ pub(crate) fn reason(reason: Reason, language: Language) -> &'static str {
     match language {
         Language::En => en,
         Language::Zh => zh,
+    }
+}
+
+/// A segment as the subject of a line.
+pub(crate) fn segment(note: &SegmentNote, language: Language) -> String {
+    match language {
+        Language::En => format!("segment {} as seen from {}", note.range, note.vantage),
+        Language::Zh => format!("网段 {}（探测视角 {}）", note.range, note.vantage),
+    }
+}
+
+/// How many of its canaries are silent.
+pub(crate) fn silent(note: &SegmentNote, language: Language) -> String {
+    let (silent, of) = (note.silent, note.canaries);
+    match language {
+        Language::En => format!("{silent} of {of} canaries silent"),
+        Language::Zh => format!("{of} 个金丝雀端口中 {silent} 个无应答"),
+    }
+}
+
+/// What to do about a segment that cannot be observed.
+pub(crate) fn blind_advice(language: Language) -> &'static str {
+    match language {
+        Language::En => {
+            "Check the scanner's uplink, routes and every firewall between it and the segment. Until the canaries answer again \
+             nothing is closed there for being silent. If the endpoints are gone for good, say so in the console: they stop being \
+             canaries."
+        }
+        Language::Zh => {
+            "请检查扫描节点的上联链路、路由以及到该网段途经的防火墙。金丝雀端口恢复应答之前，该网段内不会因无应答而判定关闭。\
+             如这些端口确已下线，请在控制台将其标记为非金丝雀端口。"
+        }
     }
 }

@@ -1,21 +1,22 @@
-//! The half of the server that works whether anybody looks or not: scheduling and alerting, each started again should it
-//! ever fail.
+//! The half of the server that works whether anybody looks or not: scheduling, alerting and asking the canaries of doubted
+//! segments, each started again should it ever fail.
 //!
 //! Taking reports happens in the nodes' calls; see `dispatch`.
 
 use crate::context::Context;
-use crate::{alerting, scheduler};
+use crate::{alerting, scheduler, segments};
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-/// Schedules and alerts until cancelled.
+/// Schedules, alerts and watches the segments until cancelled.
 pub async fn run_background(context: Arc<Context>, cancel: CancellationToken) {
     tokio::join!(
         supervised("scheduling", &cancel, || scheduler::run(Arc::clone(&context), cancel.clone())),
         supervised("alerting", &cancel, || alerting::run(Arc::clone(&context), cancel.clone())),
+        supervised("segments", &cancel, || segments::run(Arc::clone(&context), cancel.clone())),
     );
 }
 

@@ -6,10 +6,12 @@
 use crate::authority::Authority;
 use crate::context::Context;
 use crate::ingest_admit::{Admitted, admit};
-use crate::ingest_follow_up::FollowUps;
+use crate::ingest_follow_up::{FollowUps, Wanted};
 use crate::live::Topic;
+use crate::segments::Watches;
 use assess::exposure::Change;
 use assess::hosts;
+use assess::segments::Sight;
 use assess::{Dossier, Judge, alerts, asset_for};
 use model::address::IpRange;
 use model::alert::{AlertKind, AlertState};
@@ -62,6 +64,8 @@ struct Hosts {
     plain_now: Vec<IpAddr>,
     /// Which of the report's hosts answer on every port.
     pseudo: BTreeSet<IpAddr>,
+    /// Those that seem to be offline while nobody can tell whether we would hear them.
+    doubted: Vec<IpAddr>,
     changed: bool,
 }
 
@@ -107,7 +111,7 @@ impl Ingest {
     ) -> Result<ReportReply, StoreError> {
         let now = self.context.now();
         let (authority, settings) = self.known(turn).await?;
-        let seen = admit(report, &job.work, allowed, now);
+        let mut seen = admit(report, &job.work, allowed, now);
         if seen.refused > 0 {
             tracing::warn!(node = %report.node, job = %job.id, refused = seen.refused, "findings outside the job's scope are refused");
             metrics::counter!("portreeve_findings_refused_total").increment(seen.refused);
@@ -121,11 +125,15 @@ impl Ingest {
             now,
         };
         let mut batch = empty_batch(report, now);
+        let mut watches = Watches::load(&self.context.store, &authority, &report.vantage, &seen, now).await?;
+        watches.set_aside(&mut seen);
         let plain = ordinary(turn, report, &seen);
-        let hosts = self.fold_hosts(&judge, &seen, &plain, &mut batch).await?;
-        let dossiers = self.fold_endpoints(&judge, &seen, &hosts, &mut batch).await?;
+        let hosts = self.fold_hosts(&judge, &authority, &seen, &plain, &mut watches, &mut batch).await?;
+        let dossiers = self.fold_endpoints(&judge, &seen, &hosts, &watches, &mut batch).await?;
         self.pseudo_alerts(&judge, &hosts, &dossiers, &mut batch).await?;
-        turn.follow_ups.plan(&self.context, job, &dossiers, &hosts.new, now, &mut batch).await?;
+        watches.settle(&self.context.store, &authority, &mut batch).await?;
+        let wanted = Wanted { dossiers: &dossiers, new_hosts: &hosts.new, doubted_hosts: &hosts.doubted, watches: &watches };
+        turn.follow_ups.plan(&self.context, job, &wanted, now, &mut batch).await?;
         batch.hosts = hosts.write;
         batch.coverage = seen.coverage;
         batch.end = report.end.as_ref().map(|end| match end {
@@ -163,13 +171,16 @@ impl Ingest {
         Ok((authority, settings))
     }
 
-    /// Folds what was said of hosts, and what endpoints prove about theirs.
+    /// Folds what was said of hosts, and what endpoints prove about theirs. None goes offline in a segment of which nobody can
+    /// tell whether its silence is ours (PR-13).
     /// `plain` are hosts that would have been noticed if they answered on every port.
     async fn fold_hosts(
         &self,
         judge: &Judge<'_>,
+        authority: &Authority,
         seen: &Admitted,
         plain: &[IpAddr],
+        watches: &mut Watches,
         batch: &mut IngestBatch,
     ) -> Result<Hosts, StoreError> {
         let mut said: BTreeMap<IpAddr, Vec<HostObservation>> = BTreeMap::new();
@@ -202,12 +213,22 @@ impl Ingest {
             .map(|(ip, _)| *ip)
             .collect();
         let open = if doubtful.is_empty() { HashMap::new() } else { self.context.store.open_counts(&doubtful).await? };
+        let leaving: Vec<IpAddr> = doubtful.into_iter().filter(|ip| open.get(ip).is_none_or(|n| *n == 0)).collect();
+        watches.ensure(&self.context.store, authority, seen, &leaving).await?;
         let mut out = Hosts::default();
         let mut write: BTreeSet<IpAddr> = BTreeSet::new();
         for (ip, mut said) in said {
             said.sort_by_key(|o| o.observed_at);
             let has_open = open.get(&ip).is_some_and(|n| *n > 0);
             for obs in said {
+                let leaves = obs.liveness == Liveness::Offline && !has_open;
+                if leaves
+                    && known.get(&ip).is_some_and(|h| h.liveness == Liveness::Online && h.last_observed_at < obs.observed_at)
+                    && watches.host_sight(ip, obs.observed_at) != Sight::Clear
+                {
+                    out.doubted.push(ip);
+                    continue;
+                }
                 let before = known.remove(&ip);
                 let last = before.as_ref().map(|h| h.last_observed_at);
                 let folded = hosts::fold(before.clone(), &obs, judge.vantage, has_open);
@@ -254,6 +275,7 @@ impl Ingest {
         judge: &Judge<'_>,
         seen: &Admitted,
         hosts: &Hosts,
+        watches: &Watches,
         batch: &mut IngestBatch,
     ) -> Result<Vec<Dossier>, StoreError> {
         let store = &self.context.store;
@@ -283,6 +305,7 @@ impl Ingest {
             let mut d = Dossier::new(key.endpoint, ports.remove(&key), exposures.remove(&key));
             d.host_pseudo = hosts.pseudo.contains(&key.endpoint.ip);
             d.last_covered = covered.get(&key.endpoint).copied();
+            d.watch = watches.of(key.endpoint.ip);
             dossiers.insert(key.endpoint, d);
         }
         let mut observations: Vec<_> = seen.observations.iter().collect();
@@ -378,6 +401,9 @@ impl Ingest {
         }
         if !batch.hosts.is_empty() {
             live.changed(Topic::Hosts);
+        }
+        if !batch.segments.is_empty() {
+            live.changed(Topic::Segments);
         }
         if batch.end.is_some() {
             live.changed(Topic::Tasks);

@@ -4,15 +4,16 @@
 //! What is wanted is said by `assess`, what it amounts to by `plan`; this queues it with the report, in one transaction.
 
 use crate::context::Context;
+use crate::segments::Watches;
 use assess::Dossier;
-use assess::ports::FollowUp;
+use assess::ports::{FollowUp, is_refusal};
 use model::job::{Job, JobState};
 use model::port_state::PortState;
 use model::task::{Task, TaskKind, TaskState};
 use model::{Duration, Endpoint, JobId, Ts};
 use plan::expand::JobPlan;
 use plan::follow_up;
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::IpAddr;
 use store::{IngestBatch, StoreError};
 use uuid::Uuid;
@@ -26,6 +27,8 @@ const MOST: usize = 50_000;
 const FIRST_LOOKS: usize = 2 * follow_up::FIRST_LOOK_HOSTS;
 /// All ports of a new host are not swept at once when the task that does it fires this soon.
 const SOON: Duration = Duration::minutes(5);
+/// How long after the canaries of its segment a host that seems to be offline is asked again.
+const WITNESSED: Duration = Duration::secs(5);
 /// Attempts of a follow-up.
 const ATTEMPTS: u32 = 3;
 
@@ -33,6 +36,18 @@ const ATTEMPTS: u32 = 3;
 enum Kind {
     Confirm,
     Recheck,
+}
+
+/// What a report gives reason to look at again.
+pub struct Wanted<'a> {
+    /// Its endpoints, judged.
+    pub dossiers: &'a [Dossier],
+    /// Hosts seen for the first time.
+    pub new_hosts: &'a [IpAddr],
+    /// Hosts that seem to be offline while nobody can tell whether we would hear them.
+    pub doubted_hosts: &'a [IpAddr],
+    /// The segments it touches.
+    pub watches: &'a Watches,
 }
 
 /// What is on its way.
@@ -54,16 +69,16 @@ impl FollowUps {
         &mut self,
         context: &Context,
         origin: &Job,
-        dossiers: &[Dossier],
-        new_hosts: &[IpAddr],
+        wanted: &Wanted<'_>,
         now: Ts,
         batch: &mut IngestBatch,
     ) -> Result<(), StoreError> {
+        let Wanted { dossiers, new_hosts, doubted_hosts, watches } = *wanted;
         self.until.retain(|_, until| *until > now);
         self.fresh.clear();
         self.fresh_looks = 0;
         let mut confirm = Vec::new();
-        let mut recheck: BTreeMap<Ts, Vec<Endpoint>> = BTreeMap::new();
+        let mut recheck: BTreeMap<Ts, BTreeSet<Endpoint>> = BTreeMap::new();
         for d in dossiers {
             let Some(want) = d.follow_up else { continue };
             if self.until.len() + self.fresh.len() >= MOST {
@@ -89,16 +104,35 @@ impl FollowUps {
                     if self.until.get(&key).is_none_or(|until| *until < at) {
                         // To the second, so that what went dark together is asked again together.
                         let at = Ts(at.0.div_euclid(1_000) * 1_000 + 1_000);
-                        recheck.entry(at).or_default().push(d.endpoint);
+                        let together = recheck.entry(at).or_default();
+                        together.insert(d.endpoint);
+                        // Silence has to be witnessed: the canaries of its segment are asked in the same breath.
+                        if d.port.as_ref().is_some_and(|p| !is_refusal(p.last_reason)) {
+                            together.extend(watches.canaries_of(d.endpoint.ip));
+                        }
                         self.fresh.push((key, at));
                     }
                 }
             }
         }
         self.shedding &= self.until.len() >= MOST / 2;
+        let again = watches.known_again();
+        if !again.is_empty() {
+            // What has closed in the dark is to be noticed now, not when the schedule comes round.
+            let open = context.store.open_endpoints_in(&again).await?;
+            let room = MOST.saturating_sub(self.until.len() + self.fresh.len());
+            let ours = open.into_iter().filter(|o| watches.is_from(&o.vantage)).map(|o| o.endpoint).take(room);
+            recheck.entry(now).or_default().extend(ours);
+        }
+        // Once: a host whose segment stays doubtful waits for the next pass.
+        let looks = if origin.run.is_some() { doubted_hosts } else { &[] };
+        let witnesses: BTreeSet<Endpoint> = looks.iter().flat_map(|ip| watches.canaries_of(*ip)).collect();
+        if !witnesses.is_empty() {
+            recheck.entry(now).or_default().extend(witnesses);
+        }
         let hosts = self.first_looks(new_hosts, now);
         let pages: Vec<Endpoint> = dossiers.iter().filter(|d| shows_pages(d)).map(|d| d.endpoint).collect();
-        if confirm.is_empty() && recheck.is_empty() && hosts.is_empty() && pages.is_empty() {
+        if confirm.is_empty() && recheck.is_empty() && hosts.is_empty() && pages.is_empty() && looks.is_empty() {
             return Ok(());
         }
         let tasks = context.store.tasks().await?;
@@ -108,8 +142,10 @@ impl FollowUps {
         };
         queue(TaskKind::ServiceIdentification, follow_up::confirm(&confirm, now));
         for (at, endpoints) in recheck {
+            let endpoints: Vec<Endpoint> = endpoints.into_iter().collect();
             queue(TaskKind::OpenRecheck, follow_up::recheck(&endpoints, at));
         }
+        queue(TaskKind::Liveness, follow_up::hosts(looks, now.plus(WITNESSED)));
         for (kind, plan) in follow_up::first_look(&hosts, &[], context.catalog, now) {
             if kind != TaskKind::FullOnline || !due_soon(&tasks, kind, now) {
                 queue(kind, vec![plan]);
@@ -186,6 +222,7 @@ pub fn job(task: model::TaskId, kind: TaskKind, plan: JobPlan, now: Ts) -> Job {
         priority: plan.priority,
         rate_pps: plan.rate_pps,
         retries: plan.retries,
+        engine: plan.engine,
         not_before: plan.not_before,
         attempts: 0,
         max_attempts: ATTEMPTS,

@@ -18,6 +18,7 @@ mod ingest_follow_up;
 pub mod live;
 mod reassess;
 pub mod scheduler;
+pub mod segments;
 
 pub use api::openapi::{openapi, openapi_json};
 pub use api::serve_http;

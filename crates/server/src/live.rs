@@ -27,6 +27,8 @@ pub enum Topic {
     Assets,
     /// Settings.
     Settings,
+    /// Segments and their canaries.
+    Segments,
 }
 
 impl Topic {
@@ -41,6 +43,7 @@ impl Topic {
         Topic::Notifications,
         Topic::Assets,
         Topic::Settings,
+        Topic::Segments,
     ];
 
     /// Its name in the event stream.
@@ -55,6 +58,7 @@ impl Topic {
             Topic::Notifications => "notifications",
             Topic::Assets => "assets",
             Topic::Settings => "settings",
+            Topic::Segments => "segments",
         }
     }
 }

@@ -65,6 +65,17 @@ struct Item<'a> {
     observed_at: String,
     created_at: String,
     url: Option<String>,
+    segment: Option<Segment>,
+}
+
+/// Of an alert that speaks for a segment: which, and by how many of its canaries.
+#[derive(Serialize)]
+struct Segment {
+    range: String,
+    vantage: String,
+    canaries: u32,
+    silent: u32,
+    since: String,
 }
 
 pub(super) async fn deliver(message: &Message<'_>) -> Result<Receipt, SendError> {
@@ -233,5 +244,12 @@ fn item<'a>(message: &Message<'a>, alert: &'a Alert) -> Item<'a> {
         observed_at: alert.observed_at.to_string(),
         created_at: alert.created_at.to_string(),
         url: message.url(alert),
+        segment: alert.segment.as_ref().map(|s| Segment {
+            range: s.range.to_string(),
+            vantage: s.vantage.to_string(),
+            canaries: s.canaries,
+            silent: s.silent,
+            since: s.since.to_string(),
+        }),
     }
 }

@@ -2,7 +2,8 @@
 
 use model::alert::{Alert, AlertKind, AlertState, Destination, Language, MailSecurity, Notification, Receiver};
 use model::exposure::{RiskKind, Severity};
-use model::{AlertId, AssetId, Endpoint, ExposureId, NotificationId, ReceiverId, Ts};
+use model::segment::SegmentNote;
+use model::{AlertId, AssetId, Endpoint, ExposureId, NotificationId, ReceiverId, Ts, Vantage};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -32,6 +33,17 @@ pub fn alert(n: u64, host: u8, at_ms: i64) -> Alert {
         observed_at: Ts(at_ms),
         created_at: Ts(at_ms),
         segment: None,
+    }
+}
+
+/// Segment 10.0.`n`.0/24 from that vantage, unknown since 2026-11-21 09:30:00.
+pub fn segment(n: u8, vantage: &str) -> SegmentNote {
+    SegmentNote {
+        range: format!("10.0.{n}.0/24").parse().unwrap(),
+        vantage: Vantage(vantage.into()),
+        canaries: 8,
+        silent: 7,
+        since: "2026-11-21T09:30:00Z".parse().unwrap(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Plans over time: what goes out when, and that nothing is lost, doubled or sent too often whatever the alerts are.
 
-use crate::common::{alert, id, receiver};
+use crate::common::{alert, id, receiver, segment};
 use model::alert::{Alert, AlertKind, AlertPolicy, Notification, Receiver};
 use model::exposure::Severity;
 use model::{AlertId, Duration, ReceiverId, Ts};
@@ -97,6 +97,19 @@ fn owners_of_one_host_are_told_apart() {
     let world = World::new(policy(10), vec![receiver(1)], vec![alert(1, 7, 0), theirs, nobodys]).run();
     let groups: BTreeSet<&str> = world.sent.iter().map(|s| s.group.as_str()).collect();
     assert_eq!(groups, BTreeSet::from(["10.0.0.7/-", "10.0.0.7/billing", "10.0.0.7/payments"]));
+}
+
+#[test]
+fn the_segments_of_a_vantage_are_told_together_apart_from_its_hosts() {
+    let dark = |n: u64, vantage: &str| Alert {
+        kind: AlertKind::SegmentUnknown,
+        segment: Some(segment(n as u8, vantage)),
+        ..alert(n, n as u8, 0)
+    };
+    let alerts = (1..=40).map(|n| dark(n, "uplink")).chain([dark(41, "branch"), alert(42, 7, 0)]).collect();
+    let world = World::new(policy(10), vec![receiver(1)], alerts).run();
+    let groups: Vec<(&str, usize)> = world.sent.iter().map(|s| (s.group.as_str(), s.alerts.len())).collect();
+    assert_eq!(groups, [("10.0.0.7/payments", 1), ("segments/branch", 1), ("segments/uplink", 40)], "no storm, no digest");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Mail against a real SMTP server on loopback (aiosmtpd, started per test): what arrives, and how each refusal reads.
 
-use crate::common::{alert, mail_receiver, notification};
+use crate::common::{alert, mail_receiver, notification, segment};
 use model::alert::{Alert, AlertKind, Destination, Language, MailSecurity, Receiver};
 use model::exposure::Severity;
 use model::{Reason, Ts};
@@ -162,6 +162,49 @@ async fn the_receivers_language_is_spoken() {
         let part = mail[part].as_str().unwrap();
         assert!(part.contains("高危服务") && part.contains("主机拒绝（RST）") && part.contains("资产"), "{part}");
         assert!(!part.contains("protected-mode"), "a closed door needs no advice: {part}");
+    }
+}
+
+#[tokio::test]
+async fn a_segment_that_cannot_be_observed_is_told_in_both_languages() {
+    let mut sink = Sink::start("plain", None);
+    let dark = |kind| Alert { kind, entry: None, service: None, segment: Some(segment(7, "uplink")), ..alert(1, 7, 0) };
+    let (unknown, known) = (AlertKind::SegmentUnknown, AlertKind::SegmentKnown);
+    for (language, alerts, subject, said) in [
+        (
+            Language::En,
+            vec![dark(unknown)],
+            "portreeve [high] segment 10.0.7.0/24 as seen from uplink is unknown since 2026-11-21 09:30:00: 7 of 8 canaries silent",
+            "Check the scanner's uplink",
+        ),
+        (
+            Language::Zh,
+            vec![dark(unknown)],
+            "portreeve [高] 网段 10.0.7.0/24 状态未知（探测视角 uplink，自 2026-11-21 09:30:00 UTC）：8 个金丝雀端口中 7 个无应答",
+            "请检查扫描节点的上联链路",
+        ),
+        (
+            Language::En,
+            vec![dark(known)],
+            "portreeve [high] segment 10.0.7.0/24 as seen from uplink is known again; it was unknown since 2026-11-21 09:30:00",
+            "known again",
+        ),
+        (
+            Language::Zh,
+            vec![dark(unknown), dark(unknown), dark(known)],
+            "portreeve [高] 探测视角 uplink：2 个网段状态未知，1 个恢复可观测",
+            "恢复可观测",
+        ),
+    ] {
+        let receiver = Receiver { language, ..mail_receiver(sink.port, MailSecurity::None) };
+        deliver(&receiver, &alerts).await.unwrap();
+        let mail = parse(sink.mail()["data"].as_str().unwrap());
+        assert_eq!(header(&mail, "Subject"), [subject]);
+        for part in ["plain", "shown"] {
+            let part = mail[part].as_str().unwrap();
+            assert!(part.contains(said), "{said}: {part}");
+            assert!(!part.contains("6379") && !part.contains("not identified") && !part.contains("未识别"), "{part}");
+        }
     }
 }
 

@@ -108,7 +108,8 @@ async fn the_body_follows_schema_1_and_its_signature_holds() {
             "advice": body["alerts"][0]["advice"],
             "observed_at": "1970-01-01T00:00:01.500Z",
             "created_at": "1970-01-01T00:00:01.500Z",
-            "url": "https://portreeve.example.net/endpoints/10.0.0.7/tcp/6379"
+            "url": "https://portreeve.example.net/endpoints/10.0.0.7/tcp/6379",
+            "segment": null
         }]
     });
     assert_eq!(body, expected);

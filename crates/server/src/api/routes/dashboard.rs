@@ -3,7 +3,7 @@
 use crate::api::extract::Query;
 use crate::api::problem::Fields;
 use crate::api::views::dashboard::{
-    AlertCountsView, DashboardView, DetectionView, EndpointCountsView, ExposureCountsView, TaskBriefView, TopAddressView,
+    AlertCountsView, DashboardView, DetectionView, EndpointCountsView, ExposureCountsView, SegmentCountsView, TaskBriefView, TopAddressView,
     TrendView,
 };
 use crate::api::views::endpoint::HostCountsView;
@@ -14,9 +14,10 @@ use axum::extract::State;
 use model::exposure::{DispositionKind, RiskKind, Severity};
 use model::job::JobState;
 use model::port_state::Phase;
+use model::segment::SegmentStatus;
 use model::{Duration, IpRange, Ts};
 use serde::Deserialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use store::{ExposureCell, ExposureFilter, Paging};
 use utoipa::IntoParams;
 use utoipa_axum::router::UtoipaMethodRouter;
@@ -24,6 +25,8 @@ use utoipa_axum::routes;
 
 /// Ranges of the scope that are listed; who has more looks at the assets.
 const LISTED_RANGES: usize = 500;
+/// Unknown segments that are listed; who has more looks at the segments.
+const LISTED_SEGMENTS: usize = 10;
 /// Most days of the trend.
 const MAX_DAYS: u32 = 366;
 
@@ -66,6 +69,8 @@ async fn dashboard(State(api): Use, Query(q): Query<DashboardQuery>) -> Answer<J
     let backlog = store.backlog().await?;
     let open = ExposureFilter { phase: Some(Phase::Open), ..ExposureFilter::all(now) };
     let top = store.exposures_by_address(&open, Paging::first(10)).await?;
+    let mut unknown = store.segments(&[SegmentStatus::Unknown], None).await?;
+    unknown.sort_by_key(|s| (s.since, s.range));
     let (tasks, runs) = (store.tasks().await?, store.last_runs().await?);
     let cells = &counts.open;
     let undecided = |c: &&ExposureCell| c.risk != RiskKind::ExposedPort && c.disposition == DispositionKind::Unreviewed;
@@ -110,6 +115,10 @@ async fn dashboard(State(api): Use, Query(q): Query<DashboardQuery>) -> Answer<J
                 owner: g.owner,
             })
             .collect(),
+        segments: SegmentCountsView {
+            unknown: unknown.len() as u64,
+            listed: unknown.into_iter().take(LISTED_SEGMENTS).map(Into::into).collect(),
+        },
     }))
 }
 
@@ -120,7 +129,9 @@ async fn system(State(api): Use) -> Answer<Json<SystemView>> {
     let context = api.context();
     let scope = super::tasks::scope(&api).await?;
     let running = api.store().backlog().await?.jobs.get(&JobState::Leased).copied().unwrap_or(0);
-    let node = context.nodes().into_iter().next();
+    let nodes = context.nodes();
+    let engines: BTreeSet<String> = nodes.iter().flat_map(|n| n.engines.iter().cloned()).collect();
+    let node = nodes.into_iter().next();
     let method = node.as_ref().and_then(|n| n.method.clone());
     let addresses = scope.ranges().iter().map(IpRange::len).fold(0, u128::saturating_add);
     Ok(Json(SystemView {
@@ -132,6 +143,7 @@ async fn system(State(api): Use) -> Answer<Json<SystemView>> {
             method: method.as_ref().map(|m| m.0.clone()).unwrap_or_else(|| "connect".to_owned()),
             note: method.map(|m| m.1).filter(|note| !note.is_empty()),
             slots: node.as_ref().map_or(0, |n| n.slots),
+            engines: engines.into_iter().collect(),
             running_jobs: u32::try_from(running).unwrap_or(u32::MAX),
             last_contact_at: node.and_then(|n| n.last_contact_at).map(Into::into),
         },

@@ -1,5 +1,6 @@
 //! Endpoints, hosts and the event log.
 
+use super::segments::doubts;
 use super::{order, paging};
 use crate::api::extract::{Path, Query};
 use crate::api::problem::{Fields, Problem};
@@ -111,7 +112,7 @@ async fn get(State(api): Use, Path((ip, proto, port)): Path<(String, String, Str
         return Err(Problem::not_found(format!("{endpoint} has never been seen open")));
     }
     let assets = api.store().assets().await?;
-    let (names, now) = (names(&assets), api.now());
+    let (names, doubts, now) = (names(&assets), doubts(&api, assets.clone()).await?, api.now());
     let hosts = HostFilter { search: Some(endpoint.ip.to_string()), ..HostFilter::default() };
     let hosts = api.store().hosts(&hosts, Paging::first(500)).await?.items;
     let hosts: Vec<_> = hosts.into_iter().filter(|h| h.ip == endpoint.ip).collect();
@@ -119,7 +120,7 @@ async fn get(State(api): Use, Path((ip, proto, port)): Path<(String, String, Str
     let mut shown: Vec<ExposureView> = Vec::new();
     for state in &states {
         if let Some(e) = exposures.get(&key(state)) {
-            shown.push(ExposureView::new(e.clone(), Some(state.last_observed_at), &names, now));
+            shown.push(ExposureView::new(e.clone(), Some(state.last_observed_at), &names, &doubts, now));
         }
     }
     Ok(Json(EndpointDetail {

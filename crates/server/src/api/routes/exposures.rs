@@ -2,6 +2,7 @@
 //!
 //! Whether an exposure is open is never decided here; that only observations do.
 
+use super::segments::doubts;
 use super::{order, paging};
 use crate::api::access::Caller;
 use crate::api::extract::{Body, Path, Query};
@@ -121,10 +122,11 @@ fn filter(q: &ListQuery, now: Ts) -> Answer<ExposureFilter> {
 async fn show(api: &Api, exposures: Vec<Exposure>, names: &AssetNames) -> Answer<Vec<ExposureView>> {
     let keys: Vec<_> = exposures.iter().map(key).collect();
     let states = api.store().port_states(&keys).await?;
+    let doubts = doubts(api, api.store().assets().await?).await?;
     let now = api.now();
     let view = |e: Exposure| {
         let observed = states.get(&key(&e)).map(|s| s.last_observed_at);
-        ExposureView::new(e, observed, names, now)
+        ExposureView::new(e, observed, names, &doubts, now)
     };
     Ok(exposures.into_iter().map(view).collect())
 }
@@ -248,6 +250,7 @@ const COLUMNS: &[&str] = &[
     "close_reason",
     "detection_bound_ms",
     "last_observed_at",
+    "unknown_since",
     "id",
 ];
 
@@ -286,6 +289,7 @@ fn csv_rows(views: &[ExposureView], header: bool) -> std::io::Result<Vec<u8>> {
             e.close_reason.map(|r| r.0.to_string()).unwrap_or_default(),
             e.detection_bound_ms.map(|d| d.0.to_string()).unwrap_or_default(),
             instant(e.last_observed_at),
+            instant(e.unknown_since),
             e.id.to_string(),
         ])?;
     }
@@ -306,9 +310,11 @@ async fn get(State(api): Use, Path(id): Path<Uuid>) -> Answer<Json<ExposureDetai
     let alerts = AlertFilter { exposure: Some(exposure.id), ..AlertFilter::default() };
     let events = api.store().events(&events, Paging::first(500)).await?.items;
     let alerts = api.store().alerts(&alerts, Paging::first(500)).await?.items;
+    let assets = api.store().assets().await?;
+    let (names, doubts) = (names(&assets), doubts(&api, assets).await?);
     let (observed, exposure_id) = (state.as_ref().map(|s| s.last_observed_at), exposure.id);
     Ok(Json(ExposureDetail {
-        exposure: ExposureView::new(exposure, observed, &asset_names(&api).await?, api.now()),
+        exposure: ExposureView::new(exposure, observed, &names, &doubts, api.now()),
         endpoint: state.map(|s| EndpointView::new(s, Some(exposure_id))),
         events: events.into_iter().map(EventView::from).collect(),
         alerts: alerts.into_iter().map(AlertView::from).collect(),

@@ -17,6 +17,7 @@ pub mod live;
 pub mod receivers;
 pub mod restrictions;
 pub mod runs;
+pub mod segments;
 pub mod session;
 pub mod settings;
 pub mod tasks;
@@ -40,6 +41,7 @@ pub(super) fn all() -> Vec<UtoipaMethodRouter<Api>> {
         assets::routes(),
         import::routes(),
         restrictions::routes(),
+        segments::routes(),
         settings::routes(),
         receivers::routes(),
         alerts::routes(),

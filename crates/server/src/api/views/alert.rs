@@ -1,5 +1,6 @@
 //! Alerts, notifications and receivers as the API shows them, and receivers as people send them. Secrets go in, never out.
 
+use super::segment::UnknownSegmentView;
 use super::words::{
     AlertKind, AlertState, Instant, Language, MailSecurity, NotificationState, Reason, RiskKind, Severity, double_option,
 };
@@ -46,6 +47,8 @@ pub struct AlertView {
     pub observed_at: Instant,
     /// When the alert was raised.
     pub created_at: Instant,
+    /// The segment, where the alert is one's: as it was then.
+    pub segment: Option<UnknownSegmentView>,
 }
 
 impl From<Alert> for AlertView {
@@ -68,6 +71,7 @@ impl From<Alert> for AlertView {
             reason: a.reason.map(Into::into),
             observed_at: a.observed_at.into(),
             created_at: a.created_at.into(),
+            segment: a.segment.map(Into::into),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The dashboard in one answer: what is open, what is being done about it, and whether the watching itself is well.
 
 use super::endpoint::HostCountsView;
+use super::segment::UnknownSegmentView;
 use super::task::TaskStatusWord;
 use super::words::{Instant, Millis, Severity, TaskKind, TaskState};
 use serde::Serialize;
@@ -100,6 +101,15 @@ pub struct TopAddressView {
     pub owner: Option<String>,
 }
 
+/// Segments that cannot be observed.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct SegmentCountsView {
+    /// How many are unknown.
+    pub unknown: u64,
+    /// The first ten of them, those unknown the longest first.
+    pub listed: Vec<UnknownSegmentView>,
+}
+
 /// Everything on the dashboard.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct DashboardView {
@@ -119,4 +129,6 @@ pub struct DashboardView {
     pub alerts: AlertCountsView,
     /// At most ten addresses, worst first.
     pub top_addresses: Vec<TopAddressView>,
+    /// Segments that are unknown: nothing closes there.
+    pub segments: SegmentCountsView,
 }

@@ -5,6 +5,7 @@
 use super::alert::AlertView;
 use super::endpoint::EndpointView;
 use super::event::EventView;
+use super::segment::Doubts;
 use super::words::{DispositionKind, Instant, Liveness, Millis, Phase, Reason, RiskKind, Severity, Zone};
 use model::exposure::{Exposure, RiskReason};
 use model::{AssetId, Ts};
@@ -211,11 +212,14 @@ pub struct ExposureView {
     pub last_observed_at: Option<Instant>,
     /// Last change.
     pub updated_at: Instant,
+    /// Since when its segment is unknown, so that nobody can tell whether it is still open; null when it is observed.
+    pub unknown_since: Option<Instant>,
 }
 
 impl ExposureView {
     /// The view at `now`; `observed` is the latest observation of its endpoint.
-    pub fn new(e: Exposure, observed: Option<Ts>, names: &AssetNames, now: Ts) -> Self {
+    pub fn new(e: Exposure, observed: Option<Ts>, names: &AssetNames, doubts: &Doubts, now: Ts) -> Self {
+        let unknown_since = doubts.since(e.endpoint.ip, &e.vantage).filter(|_| e.phase == model::port_state::Phase::Open);
         ExposureView {
             id: e.id.0,
             ip: e.endpoint.ip.to_string(),
@@ -251,6 +255,7 @@ impl ExposureView {
             detection_bound_ms: e.detection_bound.map(Into::into),
             last_observed_at: observed.map(Into::into),
             updated_at: e.updated_at.into(),
+            unknown_since: unknown_since.map(Into::into),
         }
     }
 }

@@ -99,6 +99,12 @@ word_views! {
     Role = model::Role,
     /// Permission.
     Permission = model::Permission,
+    /// Whether what is seen of a segment can be believed.
+    SegmentStatus = model::segment::SegmentStatus,
+    /// By whose canaries a segment is judged.
+    Guard = model::segment::Guard,
+    /// What an endpoint is to be as a canary.
+    CanaryRole = model::segment::CanaryRole,
     /// Why the catalogue lists a service.
     Category = model::catalog::Category,
 }
