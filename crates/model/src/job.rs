@@ -6,7 +6,7 @@ use crate::address::IpRange;
 use crate::id::{JobId, NodeName, RunId, TaskId};
 use crate::observation::words;
 use crate::port::{Endpoint, Ports};
-use crate::task::TaskKind;
+use crate::task::{Engine, TaskKind};
 use crate::time::Ts;
 use serde::{Deserialize, Serialize};
 
@@ -107,8 +107,10 @@ pub struct Job {
     pub priority: u8,
     /// Probes per second for the whole job; `None` for the global pace.
     pub rate_pps: Option<u32>,
-    /// Repetitions of an unanswered probe.
-    pub retries: u8,
+    /// Repetitions of an unanswered probe; `None` where they buy most (sweeps).
+    pub retries: Option<u8>,
+    /// Who probes.
+    pub engine: Engine,
     /// Not before this instant.
     pub not_before: Ts,
     /// Times it was leased.

@@ -84,6 +84,15 @@ impl TaskKind {
             _ => None,
         }
     }
+    /// Repetitions of the kind's unanswered probes unless the task says otherwise: a sweep spends them where they buy most
+    /// (`None`), everything else asks few enough to repeat once.
+    pub fn default_retries(self) -> Option<u8> {
+        if self.default_ports().is_some() { None } else { Some(1) }
+    }
+    /// Whether another scanner can do the kind's work.
+    pub fn takes_engines(self) -> bool {
+        self == TaskKind::Liveness || self.default_ports().is_some()
+    }
     /// Urgency of the kind's jobs; lower goes first. High-risk ports are the most timely work there is (D2).
     pub fn priority(self) -> u8 {
         match self {
@@ -201,6 +210,58 @@ pub enum TaskTarget {
     },
 }
 
+/// Who does the probing of a task: portreeve itself, or another scanner that the configuration of a node names. Written
+/// `built-in` or that name.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
+pub enum Engine {
+    /// portreeve's own.
+    #[default]
+    BuiltIn,
+    /// The command that the node's own configuration has under that name; the API never says what is run.
+    External(String),
+}
+
+impl Engine {
+    /// The name of another scanner.
+    pub fn external(&self) -> Option<&str> {
+        match self {
+            Engine::BuiltIn => None,
+            Engine::External(name) => Some(name),
+        }
+    }
+}
+
+impl fmt::Display for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.external().unwrap_or("built-in"))
+    }
+}
+
+impl FromStr for Engine {
+    type Err = String;
+    fn from_str(s: &str) -> Result<Self, String> {
+        let proper = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+        match s {
+            "built-in" => Ok(Engine::BuiltIn),
+            // Long enough for a name, short enough for a column of a table.
+            name if (1..=32).contains(&name.len()) && name.bytes().all(proper) => Ok(Engine::External(name.to_owned())),
+            _ => Err(format!("`{s}` is not an engine: `built-in`, or at most 32 lower-case letters, digits and `-`")),
+        }
+    }
+}
+
+impl Serialize for Engine {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Engine {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        String::deserialize(d)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
 words! {
     /// Whether a task fires.
     TaskState: "task state" {
@@ -230,8 +291,10 @@ pub struct Task {
     pub trigger: Trigger,
     /// Probes per second; `None` for the global pace.
     pub rate_pps: Option<u32>,
-    /// Repetitions of an unanswered probe, at most 10.
-    pub retries: u8,
+    /// Repetitions of an unanswered probe, at most 10; `None` where they buy most, which only a sweep can tell.
+    pub retries: Option<u8>,
+    /// Who probes.
+    pub engine: Engine,
     /// Fires or not.
     pub state: TaskState,
     /// Preset it came from: `standard`, `daily-weekly`; `None` when a person made it.

@@ -7,12 +7,12 @@ use crate::findings::Finding;
 use crate::report::Reporter;
 use crate::work::{self, Outcome};
 use scan::{Pacer, Progress};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use wire::{Dispatch, End, Heartbeat, HeartbeatReply, JobOffer};
+use wire::{Dispatch, End, Heartbeat, HeartbeatReply, JobOffer, NodePace};
 
 /// Findings that may wait for a report: a few reports' worth. When they are that many the prober waits.
 const BUFFER: usize = 2_000;
@@ -22,6 +22,27 @@ pub(crate) struct JobContext {
     pub transport: Arc<dyn Dispatch>,
     pub pacer: Arc<Pacer>,
     pub config: NodeConfig,
+    /// The caps as the server last told them, for scanners that pace themselves.
+    pace: Mutex<NodePace>,
+    /// One such scanner runs at a time, because each is told the whole of what it may send.
+    pub engine_turn: tokio::sync::Mutex<()>,
+}
+
+impl JobContext {
+    pub fn new(transport: Arc<dyn Dispatch>, pacer: Arc<Pacer>, config: NodeConfig) -> JobContext {
+        JobContext { transport, pacer, config, pace: Mutex::default(), engine_turn: tokio::sync::Mutex::default() }
+    }
+    /// Takes over the caps of an answer.
+    pub fn told(&self, pace: &NodePace) {
+        let mut kept = self.pace.lock().unwrap_or_else(PoisonError::into_inner);
+        if *kept != *pace {
+            kept.clone_from(pace);
+        }
+    }
+    /// The caps in force.
+    pub fn caps(&self) -> NodePace {
+        self.pace.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 /// Does one job. `cancel` is the node's end.

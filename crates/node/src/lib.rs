@@ -3,6 +3,7 @@
 //! It holds no database credential and decides nothing about what the findings mean. Scope is checked again before every
 //! probe, by the types that `scan` and `services` take (PR-1). What to do next is left to the server.
 
+mod engine;
 mod findings;
 mod job;
 mod permit;
@@ -40,13 +41,15 @@ pub struct NodeConfig {
     pub method: Method,
     /// How long an answer may take.
     pub timeout: Duration,
+    /// Other scanners that the machine's configuration allows to be run.
+    pub engines: Vec<scan::external::Engine>,
 }
 
 impl NodeConfig {
     /// A node with the usual measures: twenty-four slots leave room for urgent work beside two long jobs of each of the nine
     /// tasks (they share one pace), and 1.5 s is longer than any round trip on earth but a geostationary one.
     pub fn new(name: NodeName, vantage: Vantage) -> Self {
-        NodeConfig { name, vantage, slots: 24, method: Method::Auto, timeout: Duration::from_millis(1_500) }
+        NodeConfig { name, vantage, slots: 24, method: Method::Auto, timeout: Duration::from_millis(1_500), engines: Vec::new() }
     }
 }
 
@@ -67,8 +70,7 @@ impl Node {
         // Later starts have larger numbers, so the server knows which leases are void.
         let incarnation = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_micros() as u64);
         let pacer = Arc::new(Pacer::new(Pace::default(), Vec::new()));
-        let context =
-            Arc::new(JobContext { transport: Arc::clone(&transport), pacer: Arc::clone(&pacer), config: config.clone() });
+        let context = Arc::new(JobContext::new(Arc::clone(&transport), Arc::clone(&pacer), config.clone()));
         let mut jobs = JoinSet::new();
         let mut outage = Outage::default();
         tracing::info!(node = %config.name, vantage = %config.vantage, slots = config.slots, "node is up");
@@ -87,6 +89,7 @@ impl Node {
                 vantage: config.vantage.clone(),
                 incarnation,
                 slots: free,
+                engines: config.engines.iter().map(|e| e.name.clone()).collect(),
             };
             let answer = tokio::select! {
                 () = cancel.cancelled() => break,
@@ -95,6 +98,7 @@ impl Node {
             let wait = match answer {
                 Ok(reply) => {
                     outage.over();
+                    context.told(&reply.pace);
                     set_pace(&pacer, reply.pace);
                     for offer in reply.jobs {
                         jobs.spawn(job::run(Arc::clone(&context), offer, cancel.child_token()));

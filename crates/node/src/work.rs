@@ -2,6 +2,7 @@
 //!
 //! Everything goes through the scope that came with the offer; what lies outside is left out here and refused again below.
 
+use crate::engine::{self, Order};
 use crate::findings::Finding;
 use crate::job::JobContext;
 use crate::now;
@@ -10,6 +11,7 @@ use futures::StreamExt;
 use model::address::IpRange;
 use model::job::Work;
 use model::port_state::Coverage;
+use model::task::Engine;
 use model::{Endpoint, InScope, Ports, Proto, Scope, Ts};
 use scan::{Found, Ping, Progress, Recheck, Retries, ScanError, Summary, Sweep};
 use services::Budget;
@@ -22,6 +24,9 @@ use wire::JobOffer;
 /// Endpoints talked to at a time by one job, and of those on one host. A conversation is mostly waiting, so sixty-four keep
 /// a job of 256 endpoints under half a minute; four to a host are fewer than one browser opens.
 const TALKS: (usize, usize) = (64, 4);
+
+/// Repetitions of work that is no sweep, where the offer leaves them to us.
+const RETRIES: u8 = 1;
 
 /// How the work ended.
 pub(crate) enum Outcome {
@@ -45,22 +50,43 @@ pub(crate) async fn perform(
     let method = context.config.method;
     let timeout = context.config.timeout;
     let pace = Arc::clone(&context.pacer);
-    let JobOffer { work, scope, rate_pps, retries, seed, .. } = offer;
-    match work {
-        Work::Liveness { targets } => {
+    // Back off where the path drops (D16).
+    let adapt = true;
+    let JobOffer { work, scope, rate_pps, retries, engine, seed, .. } = offer;
+    let number = retries.unwrap_or(RETRIES);
+    let external = |name, targets, ports, known_open| Order {
+        name,
+        targets,
+        ports,
+        known_open,
+        scope: scope.clone(),
+        rate_pps,
+        retries,
+        seed,
+    };
+    match (work, engine) {
+        (Work::Liveness { targets }, Engine::External(name)) => {
+            engine::perform(Arc::clone(&context), external(name, targets, None, Vec::new()), out, progress, stop).await
+        }
+        (Work::Sweep { targets, ports, known_open }, Engine::External(name)) => {
+            engine::perform(Arc::clone(&context), external(name, targets, Some(ports), known_open), out, progress, stop).await
+        }
+        // Everything else is only done by ourselves, whatever its task says of its sweeps.
+        (Work::Liveness { targets }, _) => {
             let targets = scope.restrict(&targets);
-            let ping = Ping { method, rate_pps, retries, timeout, seed, ..Ping::new(targets, scope, pace) };
+            let ping = Ping { method, rate_pps, retries: number, adapt, timeout, seed, ..Ping::new(targets, scope, pace) };
             let (found, pump) = pump(out);
             let summary = scan::liveness(ping, found, progress, stop).await;
             pump.await.ok();
             scanned(summary, |_| None)
         }
-        Work::Sweep { targets, ports, known_open } => {
+        (Work::Sweep { targets, ports, known_open }, _) => {
             let targets = scope.restrict(&targets);
             let sweep = Sweep {
                 method,
                 rate_pps,
-                retries: Retries::Fixed(retries),
+                retries: retries.map_or(Retries::Auto, Retries::Fixed),
+                adapt,
                 timeout,
                 seed,
                 always_report: known_open.into_iter().collect(),
@@ -72,15 +98,16 @@ pub(crate) async fn perform(
             pump.await.ok();
             scanned(summary, |summary| coverage(&context, targets, ports, started_at, summary))
         }
-        Work::Recheck { endpoints } => {
+        (Work::Recheck { endpoints }, _) => {
             let endpoints = admitted(&scope, &endpoints).into_iter().map(|e| e.get()).collect();
-            let recheck = Recheck { method, rate_pps, retries, timeout, seed, ..Recheck::new(endpoints, scope, pace) };
+            let recheck =
+                Recheck { method, rate_pps, retries: number, adapt, timeout, seed, ..Recheck::new(endpoints, scope, pace) };
             let (found, pump) = pump(out);
             let summary = scan::probe_endpoints(recheck, found, progress, stop).await;
             pump.await.ok();
             scanned(summary, |_| None)
         }
-        Work::Identify { endpoints } => {
+        (Work::Identify { endpoints }, _) => {
             let endpoints = admitted(&scope, &endpoints);
             progress.probes_total.store(endpoints.len() as u64, Ordering::Relaxed);
             let permit = JobPermit::new(pace, Arc::clone(&progress), rate_pps);
@@ -100,7 +127,7 @@ pub(crate) async fn perform(
             tokio::join!(talk, forward);
             if stop.is_cancelled() { Outcome::Stopped } else { Outcome::Done(None) }
         }
-        Work::Panels { endpoints } => {
+        (Work::Panels { endpoints }, _) => {
             let mut endpoints = admitted(&scope, &endpoints);
             endpoints.retain(|e| e.get().proto == Proto::Tcp);
             progress.probes_total.store(endpoints.len() as u64, Ordering::Relaxed);

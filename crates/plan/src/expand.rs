@@ -8,7 +8,7 @@ use model::asset::{Asset, Blackout};
 use model::catalog::Catalog;
 use model::job::Work;
 use model::port_state::PortState;
-use model::task::{Label, Task, TaskKind, TaskTarget};
+use model::task::{Engine, Label, Task, TaskKind, TaskTarget};
 use model::{Duration, Endpoint, Ports, Scope, Ts};
 use std::net::IpAddr;
 
@@ -62,8 +62,10 @@ pub struct JobPlan {
     pub priority: u8,
     /// Probes per second; `None` for the global pace.
     pub rate_pps: Option<u32>,
-    /// Repetitions of an unanswered probe.
-    pub retries: u8,
+    /// Repetitions of an unanswered probe; `None` where they buy most.
+    pub retries: Option<u8>,
+    /// Who probes.
+    pub engine: Engine,
     /// Not before this instant: the snapshot's, or the end of the blackout that covers the whole job.
     pub not_before: Ts,
 }
@@ -252,7 +254,14 @@ fn endpoint_work(kind: TaskKind, endpoints: Vec<Endpoint>) -> Work {
 
 fn job(task: &Task, work: Work, snapshot: &Snapshot) -> JobPlan {
     let not_before = silent_until(snapshot.blackouts, &targets_of(&work), snapshot.now).unwrap_or(snapshot.now);
-    JobPlan { work, priority: task.kind.priority(), rate_pps: task.rate_pps, retries: task.retries, not_before }
+    JobPlan {
+        work,
+        priority: task.kind.priority(),
+        rate_pps: task.rate_pps,
+        retries: task.retries,
+        engine: task.engine.clone(),
+        not_before,
+    }
 }
 
 fn count(ranges: &[IpRange]) -> u64 {

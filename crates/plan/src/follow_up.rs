@@ -6,7 +6,7 @@
 use crate::expand::{ENDPOINTS, JobPlan, SWEEP_PROBES, coalesce, sweeps};
 use model::catalog::Catalog;
 use model::job::{URGENT, Work};
-use model::task::{PortChoice, TaskKind};
+use model::task::{Engine, PortChoice, TaskKind};
 use model::{Endpoint, Ts};
 use std::net::IpAddr;
 
@@ -34,6 +34,23 @@ pub fn recheck(endpoints: &[Endpoint], at: Ts) -> Vec<JobPlan> {
     in_chunks(endpoints, RECHECK_PRIORITY, at, |endpoints| Work::Recheck { endpoints })
 }
 
+/// Another look at whether hosts answer at all, not before `at`.
+pub fn hosts(ips: &[IpAddr], at: Ts) -> Vec<JobPlan> {
+    ips.chunks(ENDPOINTS)
+        .map(|chunk| {
+            let work = Work::Liveness { targets: coalesce(chunk.iter().copied()) };
+            JobPlan {
+                work,
+                priority: RECHECK_PRIORITY,
+                rate_pps: None,
+                retries: Some(1),
+                engine: Engine::BuiltIn,
+                not_before: at,
+            }
+        })
+        .collect()
+}
+
 /// Sweeps of hosts that have just been seen online for the first time: high-risk ports and common ones at once, all
 /// ports after the scheduled work. Each with the kind whose priority and accounting it shares.
 pub fn first_look(hosts: &[IpAddr], open: &[Endpoint], catalog: &Catalog, now: Ts) -> Vec<(TaskKind, JobPlan)> {
@@ -46,7 +63,9 @@ pub fn first_look(hosts: &[IpAddr], open: &[Endpoint], catalog: &Catalog, now: T
     .into_iter()
     .flat_map(|(kind, ports, priority)| {
         let works = sweeps(&hosts, &ports.resolve(catalog), open, SWEEP_PROBES);
-        works.into_iter().map(move |work| (kind, JobPlan { work, priority, rate_pps: None, retries: 1, not_before: now }))
+        works.into_iter().map(move |work| {
+            (kind, JobPlan { work, priority, rate_pps: None, retries: None, engine: Engine::BuiltIn, not_before: now })
+        })
     })
     .collect()
 }
@@ -54,7 +73,14 @@ pub fn first_look(hosts: &[IpAddr], open: &[Endpoint], catalog: &Catalog, now: T
 fn in_chunks(endpoints: &[Endpoint], priority: u8, not_before: Ts, work: impl Fn(Vec<Endpoint>) -> Work) -> Vec<JobPlan> {
     endpoints
         .chunks(ENDPOINTS)
-        .map(|chunk| JobPlan { work: work(chunk.to_vec()), priority, rate_pps: None, retries: 1, not_before })
+        .map(|chunk| JobPlan {
+            work: work(chunk.to_vec()),
+            priority,
+            rate_pps: None,
+            retries: Some(1),
+            engine: Engine::BuiltIn,
+            not_before,
+        })
         .collect()
 }
 

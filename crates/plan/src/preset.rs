@@ -4,7 +4,7 @@
 //! They are templates: giving them ids and storing them is left to the server.
 
 use crate::schedule::first_due;
-use model::task::{PortChoice, Task, TaskKind, TaskState, TaskTarget, Trigger};
+use model::task::{Engine, PortChoice, Task, TaskKind, TaskState, TaskTarget, Trigger};
 use model::{Duration, TaskId, Ts};
 
 /// A task before it has an id.
@@ -84,7 +84,8 @@ impl Preset {
             ports: t.ports,
             trigger: Trigger::Interval { every: t.every },
             rate_pps: None,
-            retries: 1,
+            retries: t.kind.default_retries(),
+            engine: Engine::BuiltIn,
             state: TaskState::Active,
             preset: Some(self.as_str().to_owned()),
             created_at: now,
@@ -107,7 +108,7 @@ impl std::str::FromStr for Preset {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::validate::validate;
+    use crate::validate::{How, validate};
 
     #[test]
     fn standard_has_all_nine_tasks_at_the_published_times() {
@@ -140,12 +141,8 @@ mod tests {
                 TaskId(uuid::Uuid::from_u128(n))
             });
             for t in &tasks {
-                assert_eq!(
-                    validate(t.kind, &t.name, &t.target, t.ports.as_ref(), &t.trigger, t.rate_pps, t.retries),
-                    [],
-                    "{}",
-                    t.name
-                );
+                let how = How { rate_pps: t.rate_pps, retries: t.retries, engine: &t.engine };
+                assert_eq!(validate(t.kind, &t.name, &t.target, t.ports.as_ref(), &t.trigger, &how), [], "{}", t.name);
                 assert!(t.next_due_at >= Some(Ts(1_000)));
             }
             assert!(

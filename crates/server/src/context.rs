@@ -27,6 +27,8 @@ pub struct NodeSeen {
     pub method: Option<(String, String)>,
     /// Jobs it can work on at a time.
     pub slots: u32,
+    /// Other scanners that it has, by name.
+    pub engines: Vec<String>,
     /// Its last call.
     pub last_contact_at: Option<Ts>,
 }
@@ -96,6 +98,7 @@ impl Context {
             vantage: self.vantage.clone(),
             method: Some((method.to_owned(), note.to_owned())),
             slots,
+            engines: Vec::new(),
             last_contact_at: None,
         };
         self.lock().insert(name, seen);
@@ -127,14 +130,25 @@ impl Context {
     }
 
     /// Notes a call of a node.
-    pub(crate) fn node_called(&self, name: &NodeName, vantage: Option<&Vantage>) {
+    pub(crate) fn node_called(&self, name: &NodeName, about: Option<(&Vantage, &[String])>) {
         let now = self.now();
         let mut nodes = self.lock();
         if let Some(node) = nodes.get_mut(name) {
             node.last_contact_at = Some(now);
-        } else if let Some(vantage) = vantage {
-            let seen =
-                NodeSeen { name: name.clone(), vantage: vantage.clone(), method: None, slots: 0, last_contact_at: Some(now) };
+            if let Some((_, engines)) = about
+                && node.engines != engines
+            {
+                node.engines = engines.to_vec();
+            }
+        } else if let Some((vantage, engines)) = about {
+            let seen = NodeSeen {
+                name: name.clone(),
+                vantage: vantage.clone(),
+                method: None,
+                slots: 0,
+                engines: engines.to_vec(),
+                last_contact_at: Some(now),
+            };
             nodes.insert(name.clone(), seen);
         }
     }

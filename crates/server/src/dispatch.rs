@@ -120,7 +120,7 @@ impl Dispatcher {
 impl Dispatch for Dispatcher {
     async fn lease(&self, request: LeaseRequest) -> Result<LeaseReply, WireError> {
         let now = self.context.now();
-        self.context.node_called(&request.node, Some(&request.vantage));
+        self.context.node_called(&request.node, Some((&request.vantage, &request.engines)));
         let query = LeaseQuery {
             node: request.node,
             incarnation: request.incarnation,
@@ -186,6 +186,7 @@ fn offer(job: &Job, scope: Scope) -> JobOffer {
         // The task's rate is for the whole task, and this many of its jobs may be going on.
         rate_pps: job.rate_pps.map(|pps| (pps / PER_TASK).max(1)),
         retries: job.retries,
+        engine: job.engine.clone(),
         // Another order with every attempt, so that a place that broke one does not break the next at the same point.
         seed: high ^ low.rotate_left(17) ^ job.fencing.cast_unsigned(),
     }

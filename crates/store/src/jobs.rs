@@ -1,6 +1,7 @@
 //! Jobs as rows: queueing them and looking at them. Who may work on one is [`crate::lease`]'s.
 
 use crate::sql::*;
+use crate::tasks::{engine_from, engine_value, retries_from, retries_value};
 use crate::{Page, Paging, Result, Store};
 use model::job::{Job, JobState};
 use model::{JobId, RunId, TaskId};
@@ -19,7 +20,7 @@ pub struct JobFilter {
 }
 
 pub(crate) const JOB: &str = "id, task, kind, run, work, state, priority, rate_pps, retries, not_before, attempts, max_attempts, \
-                              fencing, node, lease_until, probes_sent, probes_total, error, created_at, started_at, finished_at";
+                              fencing, node, lease_until, probes_sent, probes_total, error, created_at, started_at, finished_at, engine";
 
 fn values(j: &Job) -> Vec<Value> {
     vec![
@@ -31,7 +32,7 @@ fn values(j: &Job) -> Vec<Value> {
         j.state.value(),
         j.priority.value(),
         value(&j.rate_pps),
-        j.retries.value(),
+        retries_value(j.retries),
         j.not_before.value(),
         j.attempts.value(),
         j.max_attempts.value(),
@@ -44,6 +45,7 @@ fn values(j: &Job) -> Vec<Value> {
         j.created_at.value(),
         value(&j.started_at),
         value(&j.finished_at),
+        engine_value(&j.engine),
     ]
 }
 
@@ -57,7 +59,8 @@ pub(crate) fn job_from(row: &QueryResult) -> Result<Job> {
         state: get(row, "state")?,
         priority: get(row, "priority")?,
         rate_pps: opt(row, "rate_pps")?,
-        retries: get(row, "retries")?,
+        retries: retries_from(row)?,
+        engine: engine_from(row)?,
         not_before: get(row, "not_before")?,
         attempts: get(row, "attempts")?,
         max_attempts: get(row, "max_attempts")?,

@@ -5,11 +5,11 @@ use crate::sql::*;
 use crate::{Result, Store};
 use model::TaskId;
 use model::audit::AuditEntry;
-use model::task::{Task, Trigger};
+use model::task::{Engine, Task, Trigger};
 use sea_orm::{ConnectionTrait, QueryResult, Value};
 
 const TASK: &str = "id, kind, name, target, ports, trigger_spec, once, rate_pps, retries, state, preset, created_at, last_fired_at, \
-                    next_due_at, last_run";
+                    next_due_at, last_run, engine";
 
 fn values(t: &Task) -> Vec<Value> {
     vec![
@@ -21,13 +21,14 @@ fn values(t: &Task) -> Vec<Value> {
         json(&t.trigger),
         matches!(t.trigger, Trigger::Once).value(),
         value(&t.rate_pps),
-        t.retries.value(),
+        retries_value(t.retries),
         t.state.value(),
         value(&t.preset),
         t.created_at.value(),
         value(&t.last_fired_at),
         value(&t.next_due_at),
         value(&t.last_run),
+        engine_value(&t.engine),
     ]
 }
 
@@ -40,7 +41,8 @@ fn from(row: &QueryResult) -> Result<Task> {
         ports: opt(row, "ports")?,
         trigger: get_json(row, "trigger_spec")?,
         rate_pps: opt(row, "rate_pps")?,
-        retries: get(row, "retries")?,
+        retries: retries_from(row)?,
+        engine: engine_from(row)?,
         state: get(row, "state")?,
         preset: opt(row, "preset")?,
         created_at: get(row, "created_at")?,
@@ -48,6 +50,26 @@ fn from(row: &QueryResult) -> Result<Task> {
         next_due_at: opt(row, "next_due_at")?,
         last_run: opt(row, "last_run")?,
     })
+}
+
+/// How automatic repetitions are written: no number of repetitions is negative.
+const AUTOMATIC: i64 = -1;
+
+pub(crate) fn retries_value(retries: Option<u8>) -> Value {
+    retries.map_or(AUTOMATIC, i64::from).value()
+}
+
+pub(crate) fn retries_from(row: &QueryResult) -> Result<Option<u8>> {
+    Ok(u8::try_from(get::<i64>(row, "retries")?).ok())
+}
+
+/// The engine as its column holds it: nothing for our own.
+pub(crate) fn engine_value(engine: &Engine) -> Value {
+    value(&engine.external().map(str::to_owned))
+}
+
+pub(crate) fn engine_from(row: &QueryResult) -> Result<Engine> {
+    Ok(opt::<String>(row, "engine")?.map_or(Engine::BuiltIn, Engine::External))
 }
 
 async fn delete<C: ConnectionTrait>(db: &C, id: TaskId) -> Result<()> {
@@ -81,10 +103,11 @@ impl Store {
     pub async fn update_task(&self, task: &Task, audit: Option<&AuditEntry>) -> Result<()> {
         let t = task;
         let sql = "UPDATE tasks SET kind = $2, name = $3, target = $4, ports = $5, trigger_spec = $6, once = $7, rate_pps = $8, \
-                   retries = $9, state = $10, preset = $11, next_due_at = $12 WHERE id = $1";
+                   retries = $9, state = $10, preset = $11, next_due_at = $12, engine = $13 WHERE id = $1";
         let mut values = values(t);
         values.truncate(11);
         values.push(value(&t.next_due_at));
+        values.push(engine_value(&t.engine));
         let tx = self.begin().await?;
         run_one(&tx, sql, values, || format!("task {}", t.id)).await?;
         append_opt(&tx, audit).await?;

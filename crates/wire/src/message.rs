@@ -4,6 +4,7 @@ use model::address::IpRange;
 use model::job::Work;
 use model::port_state::Coverage;
 use model::service::{Identification, PanelObservation};
+use model::task::Engine;
 use model::{Duration, HostObservation, JobId, NodeName, Observation, Scope, Ts, Vantage};
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
@@ -21,6 +22,8 @@ pub struct LeaseRequest {
     pub incarnation: u64,
     /// Jobs it can begin now. It never asks for more, so nothing is prefetched.
     pub slots: u32,
+    /// Other scanners that its own configuration has, by name.
+    pub engines: Vec<String>,
 }
 
 /// What it gets.
@@ -71,8 +74,10 @@ pub struct JobOffer {
     pub scope: Scope,
     /// Probes per second for this job; `None` for the node's pace.
     pub rate_pps: Option<u32>,
-    /// Repetitions of an unanswered probe.
-    pub retries: u8,
+    /// Repetitions of an unanswered probe; `None` where they buy most (sweeps).
+    pub retries: Option<u8>,
+    /// Who probes; a node that does not have it fails the job and says so.
+    pub engine: Engine,
     /// Seed of the order in which targets are probed.
     pub seed: u64,
 }

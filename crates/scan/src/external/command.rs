@@ -6,7 +6,7 @@
 
 use super::child::{self, Child, Messages};
 use super::{Format, FormatError, Reader, Reading, Via};
-use crate::api::{Found, Progress};
+use crate::api::{Acceptance, Found, Progress};
 use model::address::{IpRange, from_u128, to_u128};
 use model::service::Identification;
 use model::{Endpoint, PortSet, Proto, Scope, State, Ts};
@@ -658,7 +658,7 @@ impl Admit {
                 let open = ports.len();
                 if open == self.pseudo {
                     let (ip, open_ports, observed_at) = (o.endpoint.ip, open as u32, o.observed_at);
-                    out.push(Findings::Found(Found::PseudoOpen { ip, open_ports, observed_at }));
+                    out.push(Findings::Found(Found::PseudoOpen { ip, open_ports, acceptance: Acceptance::AllOpen, observed_at }));
                 }
                 if open < self.pseudo || named {
                     out.push(Findings::Found(Found::Endpoint(o)));
@@ -704,7 +704,12 @@ impl Admit {
     /// The counts of pseudo-open hosts that have grown since.
     fn last(&self, now: Ts, out: &mut Vec<Findings>) {
         for (&ip, open) in self.per_host.iter().filter(|(_, open)| open.len() > self.pseudo) {
-            out.push(Findings::Found(Found::PseudoOpen { ip, open_ports: open.len() as u32, observed_at: now }));
+            out.push(Findings::Found(Found::PseudoOpen {
+                ip,
+                open_ports: open.len() as u32,
+                acceptance: Acceptance::AllOpen,
+                observed_at: now,
+            }));
         }
     }
 }

@@ -191,6 +191,7 @@ impl World {
             vantage: Vantage("outside".into()),
             incarnation: self.incarnation,
             slots,
+            engines: vec![],
         };
         self.dispatcher.lease(request).await.unwrap()
     }

@@ -3,6 +3,7 @@
 //! A step is never changed once released; the next release adds another. What the columns mean is docs/reference/database.md's.
 
 mod canaries;
+mod engines;
 mod first;
 
 use crate::sql::{all, get, one};
@@ -14,7 +15,7 @@ struct Migrator;
 
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(first::Step), Box::new(canaries::Step)]
+        vec![Box::new(first::Step), Box::new(canaries::Step), Box::new(engines::Step)]
     }
 }
 

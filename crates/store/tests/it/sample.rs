@@ -8,7 +8,7 @@ use model::exposure::{Disposition, Exposure, Risk, RiskKind, RiskReason, Severit
 use model::job::{Job, JobState, Work};
 use model::port_state::{Coverage, Host, Phase, PortState};
 use model::service::{Identity, Panel, Service, Tls};
-use model::task::{Cause, Run, RunState, Task, TaskKind, TaskState, TaskTarget, Trigger};
+use model::task::{Cause, Engine, Run, RunState, Task, TaskKind, TaskState, TaskTarget, Trigger};
 use model::*;
 use std::net::IpAddr;
 use store::{IngestBatch, LeaseQuery, Store};
@@ -76,7 +76,8 @@ pub fn task(kind: TaskKind, trigger: Trigger) -> Task {
         ports: kind.default_ports(),
         trigger,
         rate_pps: Some(100),
-        retries: 1,
+        retries: kind.default_retries(),
+        engine: Engine::External("masscan".into()),
         state: TaskState::Active,
         preset: None,
         created_at: T0,
@@ -118,7 +119,8 @@ pub fn job(task: &Task, run: Option<RunId>, target: &str) -> Job {
         state: JobState::Queued,
         priority: task.kind.priority(),
         rate_pps: None,
-        retries: 1,
+        retries: None,
+        engine: task.engine.clone(),
         not_before: T0,
         attempts: 0,
         max_attempts: 3,

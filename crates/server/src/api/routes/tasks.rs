@@ -12,9 +12,10 @@ use crate::scheduler::{self, FireError};
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use model::task::{Cause, PortChoice, RunState, Task, TaskState, TaskTarget, Trigger};
+use model::task::{Cause, Engine, PortChoice, RunState, Task, TaskState, TaskTarget, Trigger};
 use model::{IpRange, Scope, TaskId, Ts};
 use plan::preset::Preset;
+use plan::validate::How;
 use serde_json::json;
 use std::collections::HashMap;
 use utoipa_axum::router::UtoipaMethodRouter;
@@ -106,7 +107,8 @@ struct Checked {
     target: TaskTarget,
     ports: Option<PortChoice>,
     trigger: Trigger,
-    retries: u8,
+    retries: Option<u8>,
+    engine: Engine,
 }
 
 fn check(input: &TaskInput) -> Answer<Checked> {
@@ -134,16 +136,21 @@ fn check(input: &TaskInput) -> Answer<Checked> {
         Some(word) => fields.parse::<PortChoice>("ports", "bad-ports", word),
     };
     let trigger = Trigger::from(input.trigger.clone());
-    let retries = input.retries.unwrap_or(1);
+    let retries = input.retries.or(kind.default_retries());
+    let engine = match input.engine.as_deref().map(str::trim).filter(|e| !e.is_empty()) {
+        None => Some(Engine::BuiltIn),
+        Some(word) => fields.parse::<Engine>("engine", "bad-word", word),
+    };
     fields.text("name", &input.name, 200);
-    if let Some(target) = &target
+    if let (Some(target), Some(engine)) = (&target, &engine)
         && fields.ok()
     {
-        for p in plan::validate::validate(kind, &input.name, target, ports.as_ref(), &trigger, input.rate_pps, retries) {
+        let how = How { rate_pps: input.rate_pps, retries, engine };
+        for p in plan::validate::validate(kind, &input.name, target, ports.as_ref(), &trigger, &how) {
             fields.add(p.field, p.code, p.message);
         }
     }
-    let checked = target.map(|target| Checked { target, ports, trigger, retries });
+    let checked = target.zip(engine).map(|(target, engine)| Checked { target, ports, trigger, retries, engine });
     fields.finish(checked)
 }
 
@@ -166,6 +173,7 @@ async fn create(State(api): Use, caller: Caller, Body(input): Body<TaskInput>) -
         trigger: checked.trigger,
         rate_pps: input.rate_pps,
         retries: checked.retries,
+        engine: checked.engine,
         state: TaskState::Active,
         preset: None,
         created_at: now,
@@ -217,6 +225,7 @@ async fn update(State(api): Use, caller: Caller, Path(id): Path<Uuid>, Body(inpu
         trigger: checked.trigger,
         rate_pps: input.rate_pps,
         retries: checked.retries,
+        engine: checked.engine,
         ..before.clone()
     };
     if retriggered {

@@ -16,6 +16,8 @@ pub struct NodeView {
     pub note: Option<String>,
     /// Jobs it works on at once.
     pub slots: u32,
+    /// Other scanners that its configuration has, by the names that tasks call them.
+    pub engines: Vec<String>,
     /// Jobs it works on now.
     pub running_jobs: u32,
     /// When it last asked for work or reported.

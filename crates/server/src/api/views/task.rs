@@ -94,8 +94,12 @@ pub struct TaskInput {
     pub trigger: TriggerBody,
     /// Probes per second; the global pace when absent.
     pub rate_pps: Option<u32>,
-    /// Repetitions of an unanswered probe; 1 when absent.
+    /// Repetitions of an unanswered probe. When absent, sweeps repeat where it buys most, and everything else once.
     pub retries: Option<u8>,
+    /// Who probes: `built-in`, or the name of another scanner that a node's configuration has; `built-in` when absent. Only
+    /// for sweeps and liveness.
+    #[schema(example = "built-in")]
+    pub engine: Option<String>,
 }
 
 /// How a task stands.
@@ -151,8 +155,10 @@ pub struct TaskView {
     pub trigger: TriggerBody,
     /// Probes per second.
     pub rate_pps: Option<u32>,
-    /// Repetitions.
-    pub retries: u8,
+    /// Repetitions; null where they buy most.
+    pub retries: Option<u8>,
+    /// Who probes: `built-in`, or the name of another scanner.
+    pub engine: String,
     /// Fires or not.
     pub state: TaskState,
     /// Preset it came from.
@@ -188,6 +194,7 @@ impl TaskView {
             trigger: t.trigger.into(),
             rate_pps: t.rate_pps,
             retries: t.retries,
+            engine: t.engine.to_string(),
             state: t.state.into(),
             preset: t.preset,
             consumes: t.kind.consumes().into(),
