@@ -1,26 +1,23 @@
 //! How many frames a second leave by each way of sending, side by side in one run, and how masscan and zmap fare on the same
-//! device: what docs/decisions/0004-link.md decides by. Not a test: run with
-//! `cargo test --release -p scan --lib -- --ignored --nocapture link::measure`, as root.
-#![allow(unsafe_code)]
-
+//! device; how many are heard by each way of receiving: what docs/decisions/0004-link.md decides by. Not a test: run with
+//! `cargo test --release -p scan --lib -- --ignored --nocapture link::measure`, as root. Whole scans are `xtask bench`'s.
 use super::outlet::{Carrier, Ledger};
 use super::ring::Receiver;
 use super::route::Kernel;
 use super::send::Sender;
-use super::sys::{link_address, set_packet_option};
+use super::sys::link_address;
 use super::{Batch, Outlet, Sink};
 use crate::cookie::SourcePorts;
 use crate::tap::Tapped;
 use packet::{Ethernet, Framing, Ip, Mac, build};
-use rustix::mm::{MapFlags, ProtFlags};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::collections::HashMap;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsFd;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 const SENDER: &str = "prA-measure-s";
@@ -119,86 +116,6 @@ fn fill(batch: &mut Batch, template: &[u8], frames: usize, n: &mut u32) {
     for _ in 0..frames {
         *n = n.wrapping_add(1);
         batch.push(template)[38..42].copy_from_slice(&n.to_be_bytes());
-    }
-}
-
-/// A TPACKET_V2 send ring.
-struct SendRing {
-    socket: Socket,
-    start: *mut u8,
-    frames: usize,
-    next: usize,
-}
-
-const SLOT: usize = 256;
-
-// SAFETY: the mapping belongs to this value alone.
-unsafe impl Send for SendRing {}
-
-impl SendRing {
-    fn open(interface: u32) -> io::Result<SendRing> {
-        let socket = Socket::new(Domain::PACKET, Type::RAW, Some(Protocol::from(0)))?;
-        socket.bind(&link_address(interface, 0)?)?;
-        set_packet_option(&socket, libc::PACKET_VERSION, 1)?;
-        set_packet_option(&socket, libc::PACKET_QDISC_BYPASS, 1)?;
-        let (block, blocks) = (1 << 16, 8);
-        let frames = block / SLOT * blocks;
-        let shape = libc::tpacket_req {
-            tp_block_size: block as u32,
-            tp_block_nr: blocks as u32,
-            tp_frame_size: SLOT as u32,
-            tp_frame_nr: frames as u32,
-        };
-        // SAFETY: the descriptor is open and the kernel reads a whole `tpacket_req`.
-        let set = unsafe {
-            libc::setsockopt(socket.as_raw_fd(), libc::SOL_PACKET, libc::PACKET_TX_RING, (&raw const shape).cast(), 16)
-        };
-        if set != 0 {
-            return Err(io::Error::last_os_error());
-        }
-        let len = block * blocks;
-        // SAFETY: a fresh mapping of exactly the ring.
-        let start = unsafe {
-            rustix::mm::mmap(std::ptr::null_mut(), len, ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED, &socket, 0)
-        }?;
-        Ok(SendRing { socket, start: start.cast(), frames, next: 0 })
-    }
-
-    fn kick(&self) -> io::Result<()> {
-        // SAFETY: nothing is read: the frames are in the ring.
-        let sent = unsafe { libc::send(self.socket.as_raw_fd(), std::ptr::null(), 0, libc::MSG_DONTWAIT) };
-        match sent {
-            0.. => Ok(()),
-            _ => Err(io::Error::last_os_error()).or_else(|e: io::Error| {
-                let full = matches!(e.raw_os_error(), Some(libc::ENOBUFS | libc::EAGAIN));
-                if full { Ok(()) } else { Err(e) }
-            }),
-        }
-    }
-}
-
-impl Carrier for SendRing {
-    fn carry(&mut self, batch: &Batch, ledger: &Ledger) -> io::Result<()> {
-        let data = libc::TPACKET2_HDRLEN - size_of::<libc::sockaddr_ll>();
-        for frame in batch.frames() {
-            assert!(frame.len() <= SLOT - data);
-            // SAFETY: the slot lies within the ring: `next` is below `frames`, and the frame fits as asserted.
-            unsafe {
-                let slot = self.start.add(self.next * SLOT);
-                let status = AtomicU32::from_ptr(slot.cast());
-                while status.load(Ordering::Acquire) != libc::TP_STATUS_AVAILABLE {
-                    self.kick()?;
-                    std::hint::spin_loop();
-                }
-                std::ptr::copy_nonoverlapping(frame.as_ptr(), slot.add(data), frame.len());
-                slot.add(4).cast::<u32>().write(frame.len() as u32);
-                status.store(libc::TP_STATUS_SEND_REQUEST, Ordering::Release);
-            }
-            self.next = (self.next + 1) % self.frames;
-        }
-        self.kick()?;
-        ledger.left(batch, 0..batch.len());
-        Ok(())
     }
 }
 
@@ -408,11 +325,9 @@ fn ways_of_sending() {
         ("the same, bypass asked for", Box::new(|| sending(|i| Box::new(sender(i, true)), 256))),
         ("sendmmsg through pfifo", Box::new(|| queued(|| sending(|i| Box::new(sender(i, false)), 256)))),
         ("sendmmsg past pfifo", Box::new(|| queued(|| sending(|i| Box::new(sender(i, true)), 256)))),
-        ("send ring, past the queue, 64 a call", Box::new(|| sending(|i| Box::new(SendRing::open(i).unwrap()), 64))),
-        ("send ring, past the queue, 256 a call", Box::new(|| sending(|i| Box::new(SendRing::open(i).unwrap()), 256))),
-        ("outlet: batches of 64 from another thread", Box::new(|| through_the_outlet(64))),
-        ("outlet: batches of 256 from another thread", Box::new(|| through_the_outlet(256))),
-        ("outlet: batches of 1,024 from another thread", Box::new(|| through_the_outlet(1_024))),
+        ("outlet: batches of 32 from another thread", Box::new(|| through_the_outlet(32))),
+        ("outlet: batches of 128 from another thread", Box::new(|| through_the_outlet(128))),
+        ("outlet: batches of 512 from another thread", Box::new(|| through_the_outlet(512))),
         (
             "masscan",
             Box::new(|| {
@@ -431,6 +346,9 @@ fn ways_of_sending() {
             }),
         ),
     ];
+    // WAY=outlet measures only the ways with that word in their name.
+    let word = std::env::var("WAY").unwrap_or_default();
+    let ways: Vec<Way> = ways.into_iter().filter(|(name, _)| name.contains(&word)).collect();
     let mut rates: Vec<Vec<Rate>> = vec![Vec::new(); ways.len()];
     for _ in 0..5 {
         for ((_, way), rates) in ways.iter().zip(&mut rates) {

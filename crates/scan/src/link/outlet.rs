@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 /// Batches that may wait for the sender. Enough to bridge the time until the walker runs again, few enough that a frame
 /// handed over leaves within milliseconds.
-const DEPTH: usize = 8;
+const DEPTH: usize = 16;
 
 /// Puts frames on the wire. It runs on a thread of its own and may block.
 pub(super) trait Carrier: Send {

@@ -1,14 +1,13 @@
 //! Frames in by AF_PACKET: a TPACKET_V3 ring that the kernel fills block by block, read by a thread of its own, so that a
 //! burst of answers waits in memory instead of being dropped. What passes is decided by `filter`, what it means by the sink.
 //!
-//! A block belongs to the kernel or to us, as its status word says. While it is ours, the kernel does not touch it, and its
-//! frames are read where they lie. Headers in the ring are the kernel's, but read as if they were a stranger's: every offset
-//! is checked against the block.
+//! Frames are read where they lie, in a block that is ours until we give it back. Headers in it are the kernel's, but read as
+//! if they were a stranger's: every offset is checked against the block.
 
 use super::Sink;
 use super::filter::{LONGEST, filter};
 use super::route::LinkInfo;
-use super::sys::{Map, link_address, set_packet_option, set_receive_ring, take_statistics};
+use super::sys::{Ring, link_address, set_packet_option, set_receive_ring, take_statistics};
 use crate::cookie::SourcePorts;
 use crate::tap::Tapped;
 use packet::Framing;
@@ -32,9 +31,8 @@ const RETIRE_MS: u32 = 2;
 /// How long the thread sleeps without a wake-up: only against a wake-up that got lost.
 const SLEEP: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 
-/// From linux/if_packet.h: offsets in a block's header and in a frame's, and the owner bit of a block's status.
+/// From linux/if_packet.h: offsets in a block's header and in a frame's.
 mod layout {
-    pub const BLOCK_STATUS: usize = 8;
     pub const BLOCK_FRAMES: usize = 12;
     pub const BLOCK_FIRST: usize = 16;
     pub const FRAME_NEXT: usize = 0;
@@ -85,7 +83,7 @@ impl Receiver {
         // Spares the filter a look at every probe. Linux 4.20 and later; the filter itself drops them as well.
         let _ = set_packet_option(&socket, libc::PACKET_IGNORE_OUTGOING, 1);
         let blocks = ask_for_ring(&socket, ring)?;
-        let map = Map::new(&socket, blocks * BLOCK)?;
+        let ring = Ring::map(&socket, blocks, BLOCK)?;
         socket.bind(&link_address(interface, libc::ETH_P_ALL as u16)?)?;
         let receiver = Receiver {
             socket: Arc::new(socket),
@@ -96,7 +94,7 @@ impl Receiver {
             full: AtomicU64::new(0),
         };
         let (socket, stop, stopped) = (receiver.socket.clone(), receiver.stop.clone(), receiver.stopped.clone());
-        let (ring, name) = (Ring { map, blocks, next: 0 }, info.name.clone());
+        let name = info.name.clone();
         let run = move || receive(&socket, ring, &name, &tapped, &stop, &stopped, &*sink);
         std::thread::Builder::new().name(format!("scan-recv-{interface}")).spawn(run)?;
         Ok(receiver)
@@ -125,8 +123,7 @@ impl Drop for Receiver {
 
 /// The largest ring the kernel grants, up to that many bytes, in blocks.
 fn ask_for_ring(socket: &Socket, bytes: usize) -> io::Result<usize> {
-    let mut blocks = (bytes / BLOCK).max(1);
-    loop {
+    largest(bytes / BLOCK, |blocks| {
         let shape = libc::tpacket_req3 {
             tp_block_size: BLOCK as u32,
             tp_block_nr: blocks as u32,
@@ -137,9 +134,17 @@ fn ask_for_ring(socket: &Socket, bytes: usize) -> io::Result<usize> {
             tp_sizeof_priv: 0,
             tp_feature_req_word: 0,
         };
-        match set_receive_ring(socket, &shape) {
+        set_receive_ring(socket, &shape)
+    })
+}
+
+/// The largest of `blocks`, half of it, a quarter … for which there is memory.
+fn largest(blocks: usize, ask: impl Fn(usize) -> io::Result<()>) -> io::Result<usize> {
+    let mut blocks = blocks.max(SMALLEST_RING / BLOCK);
+    loop {
+        match ask(blocks) {
             Ok(()) => return Ok(blocks),
-            Err(e) if e.raw_os_error() == Some(libc::ENOMEM) && blocks * BLOCK / 2 >= SMALLEST_RING => blocks /= 2,
+            Err(e) if e.raw_os_error() == Some(libc::ENOMEM) && blocks / 2 >= SMALLEST_RING / BLOCK => blocks /= 2,
             Err(e) => return Err(e),
         }
     }
@@ -172,46 +177,6 @@ fn receive(socket: &Socket, mut ring: Ring, name: &str, tapped: &Tapped, stop: &
             }
             std::thread::sleep(Duration::from_millis(10));
         }
-    }
-}
-
-/// The ring from our side.
-struct Ring {
-    map: Map,
-    blocks: usize,
-    /// The block that is filled next.
-    next: usize,
-}
-
-/// A block while it is ours.
-struct Block<'a> {
-    ring: &'a mut Ring,
-}
-
-impl Ring {
-    /// The next block if the kernel has handed it over.
-    fn block(&mut self) -> Option<Block<'_>> {
-        let status = self.map.word(self.next * BLOCK + layout::BLOCK_STATUS)?;
-        // Acquire: what the kernel wrote before it handed the block over is seen after this.
-        (status.load(Ordering::Acquire) & libc::TP_STATUS_USER != 0).then_some(Block { ring: self })
-    }
-}
-
-impl Block<'_> {
-    #[allow(unsafe_code)]
-    fn bytes(&self) -> &[u8] {
-        // SAFETY: the status word said that the block is ours; only dropping `self` gives it back, which ends this borrow.
-        unsafe { self.ring.map.bytes(self.ring.next * BLOCK, BLOCK) }.unwrap_or(&[])
-    }
-}
-
-impl Drop for Block<'_> {
-    fn drop(&mut self) {
-        if let Some(status) = self.ring.map.word(self.ring.next * BLOCK + layout::BLOCK_STATUS) {
-            // Release: we have done all our reading before the kernel may write again.
-            status.store(libc::TP_STATUS_KERNEL, Ordering::Release);
-        }
-        self.ring.next = (self.ring.next + 1) % self.ring.blocks;
     }
 }
 
@@ -305,7 +270,7 @@ mod tests {
         use std::mem::offset_of;
         let v1 = offset_of!(tpacket_block_desc, hdr);
         for (ours, theirs) in [
-            (layout::BLOCK_STATUS, v1 + offset_of!(tpacket_hdr_v1, block_status)),
+            (crate::link::sys::BLOCK_STATUS, v1 + offset_of!(tpacket_hdr_v1, block_status)),
             (layout::BLOCK_FRAMES, v1 + offset_of!(tpacket_hdr_v1, num_pkts)),
             (layout::BLOCK_FIRST, v1 + offset_of!(tpacket_hdr_v1, offset_to_first_pkt)),
             (layout::FRAME_NEXT, offset_of!(tpacket3_hdr, tp_next_offset)),
@@ -316,6 +281,16 @@ mod tests {
         ] {
             assert_eq!(ours, theirs);
         }
+    }
+
+    #[test]
+    fn where_memory_is_short_the_ring_is_smaller() {
+        let error = |code| Err(io::Error::from_raw_os_error(code));
+        for (granted, expected) in [(256, Some(256)), (100, Some(64)), (4, Some(4)), (3, None)] {
+            let got = largest(256, |blocks| if blocks <= granted { Ok(()) } else { error(libc::ENOMEM) });
+            assert_eq!(got.ok(), expected, "{granted}");
+        }
+        assert_eq!(largest(256, |_| error(libc::EPERM)).unwrap_err().raw_os_error(), Some(libc::EPERM), "another reason");
     }
 
     #[test]

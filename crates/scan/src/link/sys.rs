@@ -8,7 +8,7 @@ use socket2::{SockAddr, Socket};
 use std::io;
 use std::os::fd::AsRawFd;
 use std::ptr::NonNull;
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// A `sockaddr_ll` for the interface and protocol.
 pub(super) fn link_address(interface: u32, protocol: u16) -> io::Result<SockAddr> {
@@ -106,56 +106,84 @@ pub(super) fn send_frames<'a>(
     if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(sent as usize) }
 }
 
-/// Memory shared with the kernel: the ring of a packet socket. Unmapped when dropped.
-pub(super) struct Map {
+/// A receive ring: memory shared with the kernel, in blocks that belong to one side at a time, as a status word in each says.
+/// Unmapped when dropped.
+pub(super) struct Ring {
     start: NonNull<u8>,
-    len: usize,
+    blocks: usize,
+    block_len: usize,
+    /// The block that is handed over next.
+    next: usize,
 }
 
-// SAFETY: the mapping belongs to this value alone and is valid from every thread; access goes through `&self` only by
-// atomics and by `bytes`, whose contract covers sharing.
-unsafe impl Send for Map {}
+/// Where the status word of a block lies (linux/if_packet.h, `tpacket_block_desc`).
+pub(super) const BLOCK_STATUS: usize = 8;
 
-impl Map {
-    /// Maps the first `len` bytes of the socket's ring.
-    pub fn new(socket: &Socket, len: usize) -> io::Result<Map> {
-        // SAFETY: no address is asked for, so no mapping of ours is replaced; what comes back is accessed only through the
-        // methods below, within `len`.
+// SAFETY: the mapping belongs to this value alone and is valid from every thread; all access to it borrows the value.
+unsafe impl Send for Ring {}
+
+impl Ring {
+    /// Maps the ring of a socket, which must have been set up with that many blocks of that length, a multiple of the page.
+    pub fn map(socket: &Socket, blocks: usize, block_len: usize) -> io::Result<Ring> {
+        let len = blocks.checked_mul(block_len).filter(|_| blocks > 0 && block_len > BLOCK_STATUS + size_of::<u32>());
+        let len = len.ok_or(io::ErrorKind::InvalidInput)?;
+        // SAFETY: no address is asked for, so no mapping of ours is replaced. If the socket's ring has another length the
+        // kernel refuses. What comes back is accessed only through the methods below, within `blocks * block_len`.
         let start = unsafe {
             rustix::mm::mmap(std::ptr::null_mut(), len, ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED, socket, 0)
         }?;
         let start = NonNull::new(start.cast::<u8>()).ok_or(io::ErrorKind::OutOfMemory)?;
-        Ok(Map { start, len })
+        Ok(Ring { start, blocks, block_len, next: 0 })
     }
 
-    /// The 32-bit word at an offset that both sides access. `None` when it lies outside or not on its boundary.
-    pub fn word(&self, offset: usize) -> Option<&AtomicU32> {
-        if !offset.is_multiple_of(size_of::<u32>()) || offset.checked_add(size_of::<u32>())? > self.len {
-            return None;
-        }
-        // SAFETY: the four bytes lie within the mapping, which starts on a page boundary, so they are aligned; they are
-        // valid for as long as `self`; the kernel accesses such a word as a whole.
-        Some(unsafe { AtomicU32::from_ptr(self.start.as_ptr().add(offset).cast()) })
+    /// The next block if the kernel has handed it over. It goes back when dropped.
+    pub fn block(&mut self) -> Option<Block<'_>> {
+        // Acquire: what the kernel wrote before it handed the block over is seen after this.
+        let ours = self.status().load(Ordering::Acquire) & libc::TP_STATUS_USER != 0;
+        ours.then_some(Block { ring: self })
     }
 
-    /// Bytes that the kernel has handed over. `None` when they lie outside.
-    ///
-    /// # Safety
-    /// For as long as the slice lives, nobody may write to these bytes: the kernel must have given the block that holds them
-    /// to us and not been given it back.
-    pub unsafe fn bytes(&self, offset: usize, len: usize) -> Option<&[u8]> {
-        if offset.checked_add(len)? > self.len {
-            return None;
-        }
-        // SAFETY: the bytes lie within the mapping, are initialised (the kernel hands out zeroed pages), valid for as long
-        // as `self`, and by the contract of this function nobody writes to them.
-        Some(unsafe { std::slice::from_raw_parts(self.start.as_ptr().add(offset), len) })
+    /// Where the next block begins: within the mapping with the whole block, since `next` is below `blocks`.
+    fn at(&self) -> *mut u8 {
+        // SAFETY: see above; the mapping is one object, no longer than `isize::MAX` as the kernel granted it.
+        unsafe { self.start.as_ptr().add(self.next * self.block_len) }
+    }
+
+    /// The status word of the next block.
+    fn status(&self) -> &AtomicU32 {
+        // SAFETY: the four bytes lie within the block, as `map` checked. Blocks begin on page boundaries, so they are aligned.
+        // They are valid for as long as `self`, and both sides access them as a whole and by nothing else: `Block::bytes` is
+        // not written to, and while it lives nobody changes the word.
+        unsafe { AtomicU32::from_ptr(self.at().add(BLOCK_STATUS).cast()) }
     }
 }
 
-impl Drop for Map {
+impl Drop for Ring {
     fn drop(&mut self) {
-        // SAFETY: exactly what `new` mapped; every reference into it borrowed `self` and is gone.
-        let _ = unsafe { rustix::mm::munmap(self.start.as_ptr().cast(), self.len) };
+        // SAFETY: exactly what `map` mapped; every reference into it borrowed `self` and is gone.
+        let _ = unsafe { rustix::mm::munmap(self.start.as_ptr().cast(), self.blocks * self.block_len) };
+    }
+}
+
+/// A block of a ring while it is ours.
+pub(super) struct Block<'a> {
+    ring: &'a mut Ring,
+}
+
+impl Block<'_> {
+    /// All of it.
+    pub fn bytes(&self) -> &[u8] {
+        // SAFETY: the bytes lie within the mapping and are initialised (the kernel hands out zeroed pages). The status word
+        // said that the block is ours, so the kernel does not write to it until it gets it back; that takes dropping `self`,
+        // which ends this borrow.
+        unsafe { std::slice::from_raw_parts(self.ring.at(), self.ring.block_len) }
+    }
+}
+
+impl Drop for Block<'_> {
+    fn drop(&mut self) {
+        // Release: we have done all our reading before the kernel may write again.
+        self.ring.status().store(libc::TP_STATUS_KERNEL, Ordering::Release);
+        self.ring.next = (self.ring.next + 1) % self.ring.blocks;
     }
 }
