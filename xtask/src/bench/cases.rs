@@ -84,6 +84,9 @@ pub struct Verdict {
     pub met: Option<bool>,
 }
 
+/// Two values nearer than this are equal: 98 of 100 is two percent too few, and not more.
+const GRAIN: f64 = 1e-9;
+
 impl Goal {
     pub fn judge(&self, rows: &[Row]) -> Verdict {
         let Some(ours) = rows.iter().find(|r| r.tool == Tool::Portreeve) else {
@@ -95,11 +98,11 @@ impl Goal {
             paired_ratio(&ours.of(value), &theirs.of(value))
         };
         let (measured, met) = match *self {
-            Goal::RatioAtMost(value, name, bound) => with(ratio(value, name), |m| Some(m <= bound)),
-            Goal::RatioAtLeast(value, name, bound) => with(ratio(value, name), |m| Some(m >= bound)),
-            Goal::AtMost(value, bound) => with(median(&ours.present(value)), |m| Some(m <= bound)),
-            Goal::AlwaysAtMost(value, bound) => with(spread(&ours.present(value)).map(|s| s.1), |m| Some(m <= bound)),
-            Goal::AlwaysAtLeast(value, bound) => with(spread(&ours.present(value)).map(|s| s.0), |m| Some(m >= bound)),
+            Goal::RatioAtMost(value, name, bound) => with(ratio(value, name), |m| Some(m <= bound + GRAIN)),
+            Goal::RatioAtLeast(value, name, bound) => with(ratio(value, name), |m| Some(m >= bound - GRAIN)),
+            Goal::AtMost(value, bound) => with(median(&ours.present(value)), |m| Some(m <= bound + GRAIN)),
+            Goal::AlwaysAtMost(value, bound) => with(spread(&ours.present(value)).map(|s| s.1), |m| Some(m <= bound + GRAIN)),
+            Goal::AlwaysAtLeast(value, bound) => with(spread(&ours.present(value)).map(|s| s.0), |m| Some(m >= bound - GRAIN)),
             Goal::Fastest => {
                 // a run that was cut counts with its limit, which is less than it would have taken
                 let best = others().filter_map(|r| median(&r.present("wall_s"))).min_by(f64::total_cmp);

@@ -37,7 +37,7 @@ pub enum Open {
 pub struct Host {
     pub addr: u32,
     pub closed: Closed,
-    /// Answers ICMP echo requests.
+    /// Answers ICMP requests, an echo or any other.
     pub echo: bool,
     pub open: Open,
 }
@@ -102,7 +102,7 @@ impl Dice {
 
 /// A network as one meets it: of each thousand addresses `alive_per_mille` have a host, two thirds of which refuse and one third
 /// drops what is not open; one to three of `ports` are open on each, none on a quarter of those that refuse; seven in ten
-/// answer a ping. A host that drops and has nothing open could not be told from an empty address, so there is none.
+/// answer ICMP. A host that drops and has nothing open could not be told from an empty address, so there is none.
 pub fn network(base: u32, addresses: u32, alive_per_mille: u64, ports: &[u16], seed: u64) -> Vec<Host> {
     let mut dice = Dice(seed);
     let mut hosts = Vec::new();
@@ -234,7 +234,7 @@ impl World {
         }
         text.push_str(
             "  ip daddr != @alive drop\n  ip daddr @dropping meta l4proto tcp ip daddr . tcp dport != @open drop\n  \
-             ip daddr @dropping meta l4proto udp drop\n  ip daddr @mute icmp type echo-request drop\n }\n}\n",
+             ip daddr @dropping meta l4proto udp drop\n  ip daddr @mute meta l4proto icmp drop\n }\n}\n",
         );
         let _ = write!(
             text,
