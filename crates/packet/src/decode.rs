@@ -4,7 +4,7 @@
 //! the bytes reach.
 
 use crate::{Arp, Flags, Framing, Ip, Mac, Tcp, TcpOptions, UDP_HEADER, Udp, number};
-use etherparse::{Ipv4HeaderSlice, Ipv6HeaderSlice, TcpHeaderSlice, TcpOptionElement};
+use etherparse::{Ipv4HeaderSlice, Ipv6HeaderSlice, TcpHeaderSlice};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// A frame, as far as we read frames.
@@ -227,17 +227,6 @@ fn arp(packet: &[u8]) -> Option<Arp> {
 
 fn tcp(segment: &[u8]) -> Option<Tcp> {
     let header = TcpHeaderSlice::from_slice(segment).ok()?;
-    let mut options = TcpOptions::default();
-    // A malformed option ends the walk; what came before it stands, as in real stacks.
-    for option in header.options_iterator().map_while(Result::ok) {
-        match option {
-            TcpOptionElement::MaximumSegmentSize(mss) => options.mss = Some(mss),
-            TcpOptionElement::SelectiveAcknowledgementPermitted => options.sack_permitted = true,
-            TcpOptionElement::Timestamp(value, echo) => options.timestamps = Some((value, echo)),
-            TcpOptionElement::WindowScale(shift) => options.window_scale = Some(shift),
-            TcpOptionElement::Noop | TcpOptionElement::SelectiveAcknowledgement(..) => {}
-        }
-    }
     Some(Tcp {
         src_port: header.source_port(),
         dst_port: header.destination_port(),
@@ -245,8 +234,37 @@ fn tcp(segment: &[u8]) -> Option<Tcp> {
         ack: header.acknowledgment_number(),
         flags: Flags(*segment.get(13)?),
         window: header.window_size(),
-        options,
+        options: tcp_options(header.options()),
     })
+}
+
+/// The options of a TCP header. One of a kind or length that we do not know is passed over by its length (RFC 9293 section
+/// 3.1); one that reaches beyond the header ends the walk, and what came before it stands, as in real stacks.
+fn tcp_options(mut rest: &[u8]) -> TcpOptions {
+    let mut options = TcpOptions::default();
+    // Every turn takes a byte at least.
+    while let [kind, ..] = *rest {
+        match kind {
+            0 => break,
+            1 => {
+                rest = &rest[1..];
+                continue;
+            }
+            _ => {}
+        }
+        let Some(option) = rest.get(1).and_then(|&len| rest.get(..usize::from(len))).filter(|option| option.len() >= 2) else {
+            break;
+        };
+        match (kind, option.len()) {
+            (2, 4) => options.mss = be16(option, 2),
+            (3, 3) => options.window_scale = option.get(2).copied(),
+            (4, 2) => options.sack_permitted = true,
+            (8, 10) => options.timestamps = be32(option, 2).zip(be32(option, 6)),
+            _ => {}
+        }
+        rest = &rest[option.len()..];
+    }
+    options
 }
 
 /// A UDP datagram. Its own length counts, not the packet's (RFC 768); only of a first fragment may some of it be missing.

@@ -2,6 +2,7 @@
 
 mod bytes;
 mod corpus;
+mod hostile;
 mod replies;
 mod round_trip;
 
