@@ -16,6 +16,7 @@ mod cells;
 mod congestion;
 mod connect;
 mod cookie;
+mod datagram;
 mod engine;
 mod frame;
 pub mod external;
@@ -31,9 +32,11 @@ mod ports;
 mod pseudo;
 mod resume;
 mod run;
+mod slow;
 mod syn;
 pub mod tap;
 mod target;
+mod udp;
 mod walk;
 mod way;
 
@@ -48,4 +51,13 @@ pub use resume::Checkpoint;
 /// A simulated network for tests and simulation.
 pub mod memory {
     pub use crate::link::memory::{Host, MemoryNetwork, Otherwise, Quirks, RateLimit, UdpService};
+}
+
+/// Readers of bytes that are not ours to choose, for fuzzing and for nothing else.
+#[doc(hidden)]
+pub mod parsers {
+    /// What the kernel hands over: blocks of the receive ring, datagrams of netlink.
+    pub fn kernel(bytes: &[u8]) {
+        crate::link::read_any(bytes);
+    }
 }

@@ -3,6 +3,7 @@
 
 mod batch;
 pub(crate) mod dry;
+pub(crate) mod errors;
 mod filter;
 #[cfg(test)]
 mod measure;
@@ -24,6 +25,12 @@ use model::IpRange;
 use packet::{Framing, Mac};
 use std::io;
 use std::net::IpAddr;
+
+/// Reads bytes as anything that the kernel hands over, whatever they are; for fuzzing.
+pub(crate) fn read_any(bytes: &[u8]) {
+    ring::read_any(bytes);
+    route::read_any(bytes);
+}
 
 /// Takes every frame that arrives. Called by the link's own receiver threads: it must not block for long.
 pub(crate) trait Sink: Send + Sync {

@@ -232,6 +232,13 @@ impl<'a> Iterator for Frames<'a> {
     }
 }
 
+/// Reads bytes as a block, whatever they are; for fuzzing.
+pub(super) fn read_any(block: &[u8]) {
+    // No frame is outside the block, and there are no more than the header says.
+    let frames = Frames::of(block).inspect(|arrived| assert!(arrived.frame.len() <= block.len())).count();
+    assert!(frames as u64 <= u32_at(block, layout::BLOCK_FRAMES).unwrap_or(0).into());
+}
+
 fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
     Some(u16::from_ne_bytes(bytes.get(at..at + 2)?.try_into().ok()?))
 }

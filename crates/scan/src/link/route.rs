@@ -232,7 +232,7 @@ struct Message<'a> {
 
 impl Message<'_> {
     fn error(&self) -> io::Error {
-        u32_at(self.payload, 0).map_or_else(malformed, |code| io::Error::from_raw_os_error(-(code as i32)))
+        u32_at(self.payload, 0).map_or_else(malformed, |code| io::Error::from_raw_os_error((code as i32).wrapping_neg()))
     }
 }
 
@@ -295,6 +295,35 @@ impl Lookup {
             (Framing::Ethernet, Some(gateway)) => Route::Via(interface, gateway),
             (Framing::Ethernet, None) => Route::OnLink(interface),
         })
+    }
+}
+
+/// Reads bytes as a datagram of the kernel's, and as the payload of one message, whatever they are; for fuzzing.
+pub(super) fn read_any(bytes: &[u8]) {
+    let payloads = messages(bytes).inspect(|message| drop(message.error())).map(|message| message.payload);
+    for payload in payloads.chain([bytes]) {
+        _ = read_route(payload);
+        _ = read_link(payload).map(|link| link.usable());
+        for v4 in [true, false] {
+            let Some(prefix) = read_prefix(payload, v4) else { continue };
+            assert_eq!(prefix.first().is_ipv4(), v4);
+            // Cutting loses nothing of a range and doubles nothing.
+            let whole = IpRange::new(from_u128(0, v4), from_u128(if v4 { u32::MAX.into() } else { u128::MAX }, v4));
+            for range in whole.into_iter().chain([prefix]) {
+                let pieces = cut(range, &[prefix]);
+                assert_eq!(
+                    (pieces.first().map(IpRange::first), pieces.last().map(IpRange::last)),
+                    (Some(range.first()), Some(range.last()))
+                );
+                assert!(pieces.windows(2).all(|two| to_u128(two[0].last()) + 1 == to_u128(two[1].first())));
+                assert!(
+                    pieces
+                        .iter()
+                        .all(|piece| !piece.overlaps(&prefix)
+                            || (prefix.first() <= piece.first() && piece.last() <= prefix.last()))
+                );
+            }
+        }
     }
 }
 
