@@ -30,6 +30,13 @@ impl InScope<Endpoint> {
     }
 }
 
+impl InScope<IpRange> {
+    /// The address with its proof, if it lies in the admitted range: what holds for the range holds for each address in it.
+    pub fn address(&self, ip: IpAddr) -> Option<InScope<IpAddr>> {
+        self.0.contains(ip.to_canonical()).then_some(InScope(ip))
+    }
+}
+
 impl Scope {
     /// The scope of `allowed` without `excluded`.
     pub fn new(allowed: &[IpRange], excluded: &[IpRange]) -> Self {
@@ -56,6 +63,11 @@ impl Scope {
     /// The address with its proof, if it may be probed.
     pub fn admit_ip(&self, ip: IpAddr) -> Option<InScope<IpAddr>> {
         self.contains(ip).then_some(InScope(ip))
+    }
+    /// The whole range with its proof, if all of it may be probed.
+    pub fn admit_range(&self, range: IpRange) -> Option<InScope<IpRange>> {
+        // The allowed ranges are disjoint, but may touch.
+        subtract(&[range], &self.allowed).is_empty().then_some(InScope(range))
     }
     /// The part of the wanted ranges that may be probed.
     pub fn restrict(&self, wanted: &[IpRange]) -> Vec<IpRange> {
@@ -88,5 +100,17 @@ mod tests {
         }
         assert_eq!(scope.restrict(&[r("10.0.0.0/28"), r("192.0.2.0/24")]), [r("10.0.0.0-10.0.0.6"), r("10.0.0.8-10.0.0.15")]);
         assert!(Scope::default().is_empty());
+    }
+
+    #[test]
+    fn a_range_is_admitted_whole_or_not_at_all() {
+        let r = |s: &str| s.parse::<IpRange>().unwrap();
+        let scope = Scope::new(&[r("10.0.0.0/24"), r("10.0.1.0/24")], &[r("10.0.0.7")]);
+        assert!(scope.admit_range(r("10.0.0.6-10.0.0.8")).is_none());
+        assert!(scope.admit_range(r("10.0.2.0")).is_none());
+        let admitted = scope.admit_range(r("10.0.0.8-10.0.1.9")).unwrap();
+        for (ip, is_in) in [("10.0.0.8", true), ("::ffff:10.0.1.9", true), ("10.0.1.10", false), ("10.0.0.7", false)] {
+            assert_eq!(admitted.address(ip.parse().unwrap()).is_some(), is_in, "{ip}");
+        }
     }
 }

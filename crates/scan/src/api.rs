@@ -1,9 +1,10 @@
 //! What callers ask for and what they get back. How it is done is the engine's.
 
-use crate::engine::Wire;
 use crate::link::memory::MemoryNetwork;
 use crate::pace::Pacer;
 use crate::resume::Checkpoint;
+use crate::run::Wire;
+use crate::tap::Tap;
 use model::address::IpRange;
 use model::{Endpoint, HostObservation, Observation, PortSet, Scope, Ts};
 use serde::{Deserialize, Serialize};
@@ -117,8 +118,11 @@ pub struct Sweep {
     pub shard: Shard,
     /// Go on from here rather than from the beginning.
     pub resume: Option<Checkpoint>,
-    /// Build every frame and send none.
+    /// Build every frame, show it to the tap, and send none. Nobody is asked whether it is up, nothing is repeated, and no
+    /// state is told. Frames are written as IP packets, because hardware addresses are not asked for either.
     pub dry_run: bool,
+    /// Sees every frame that leaves or comes in.
+    pub tap: Option<Arc<dyn Tap>>,
     /// Report every state, not only open.
     pub report_all: bool,
     /// Endpoints whose state is reported even when it is not open, as far as they are among targets × ports.
@@ -145,9 +149,16 @@ impl Sweep {
             shard: Shard::WHOLE,
             resume: None,
             dry_run: false,
+            tap: None,
             report_all: false,
             always_report: HashSet::new(),
         }
+    }
+}
+
+impl std::fmt::Debug for dyn Tap {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Tap")
     }
 }
 

@@ -8,6 +8,8 @@ use std::net::IpAddr;
 pub(crate) enum Ask {
     /// Does this TCP port accept? A SYN, or a whole `connect`.
     Syn(u16),
+    /// Does this UDP port answer? A datagram with what its protocol understands.
+    Udp(u16),
     /// Is anybody there? An ACK out of nowhere, which filters without state let pass.
     Ack(u16),
     /// Is anybody there? An ICMP echo request.
@@ -35,6 +37,12 @@ pub(crate) enum Said {
     PortUnreachable {
         by_target: bool,
     },
+    /// A UDP answer with our id in it.
+    UdpResponse,
+    /// A UDP answer without an id, to this port of ours; it may be a guess.
+    UdpUnsure {
+        to_port: u16,
+    },
     /// Not an answer: the probe could not leave, so nothing is known.
     CouldNotSend,
 }
@@ -46,6 +54,17 @@ pub(crate) struct Answer {
     pub ask: Ask,
     pub said: Said,
     pub at: Ts,
+    /// How long it took, in [`crate::hosts::TICK`]s; `None` where the answer does not tell.
+    pub rtt: Option<u8>,
+    /// Window and time to live of a SYN-ACK.
+    pub shape: (u16, u8),
+}
+
+impl Answer {
+    /// A probe could not leave.
+    pub fn could_not_send(ip: IpAddr, ask: Ask) -> Self {
+        Answer { ip, ask, said: Said::CouldNotSend, at: now(), rtt: None, shape: (0, 0) }
+    }
 }
 
 impl Said {
@@ -62,7 +81,8 @@ impl Said {
             Said::PortUnreachable { by_target: false } => (State::Filtered, Reason::IcmpPortUnreachable),
             Said::Prohibited { .. } => (State::Filtered, Reason::IcmpProhibited),
             Said::Unreachable { .. } => (State::Filtered, Reason::IcmpUnreachable),
-            Said::EchoReply | Said::Neighbor | Said::CouldNotSend => return None,
+            Said::UdpResponse => (State::Open, Reason::UdpResponse),
+            Said::UdpUnsure { .. } | Said::EchoReply | Said::Neighbor | Said::CouldNotSend => return None,
         })
     }
 
@@ -77,9 +97,12 @@ impl Said {
             Said::Neighbor => Reason::ArpReply,
             Said::PortUnreachable { by_target: true } => Reason::IcmpPortUnreachable,
             Said::Prohibited { by_target: true } => Reason::IcmpProhibited,
-            Said::Prohibited { .. } | Said::Unreachable { .. } | Said::PortUnreachable { .. } | Said::CouldNotSend => {
-                return None;
-            }
+            Said::UdpResponse => Reason::UdpResponse,
+            Said::Prohibited { .. }
+            | Said::Unreachable { .. }
+            | Said::PortUnreachable { .. }
+            | Said::UdpUnsure { .. }
+            | Said::CouldNotSend => return None,
         })
     }
 }
@@ -110,6 +133,9 @@ mod tests {
             (Said::PortUnreachable { by_target: false }, Some((Filtered, R::IcmpPortUnreachable)), None),
             (Said::EchoReply, None, Some(R::EchoReply)),
             (Said::Neighbor, None, Some(R::ArpReply)),
+            (Said::UdpResponse, Some((Open, R::UdpResponse)), Some(R::UdpResponse)),
+            // One answer that anybody may have guessed proves nothing.
+            (Said::UdpUnsure { to_port: 61_000 }, None, None),
             (Said::CouldNotSend, None, None),
         ] {
             assert_eq!((said.port_state(), said.proves_alive()), (state, alive), "{said:?}");

@@ -2,6 +2,8 @@
 //! this machine. Each question is one socket for at most [`LONGEST`]; how many at once is bounded for the whole process.
 
 use crate::ask::{Answer, Ask, Said, now};
+use crate::datagram;
+use crate::hear::Inbox;
 use model::InScope;
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -12,7 +14,6 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
-use tokio::sync::mpsc::Sender;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// A try never waits longer: after a second the kernel sends the SYN again by itself (RFC 6298 section 2.1), a probe outside
@@ -25,7 +26,7 @@ const MOST_SOCKETS: u64 = 8_192;
 
 /// Asks by `connect`.
 pub(crate) struct ConnectAsker {
-    answers: Sender<Answer>,
+    inbox: Arc<Inbox>,
     timeout: Duration,
     slots: Arc<Semaphore>,
     /// Cancels what is under way when the asker is dropped.
@@ -34,30 +35,37 @@ pub(crate) struct ConnectAsker {
 }
 
 impl ConnectAsker {
-    pub fn new(answers: Sender<Answer>, timeout: Duration) -> Self {
+    pub fn new(inbox: Arc<Inbox>, timeout: Duration) -> Self {
         let stop = CancellationToken::new();
-        ConnectAsker { answers, timeout: timeout.min(LONGEST), slots: slots(), _guard: stop.clone().drop_guard(), stop }
+        ConnectAsker { inbox, timeout: timeout.min(LONGEST), slots: slots(), _guard: stop.clone().drop_guard(), stop }
     }
 
     /// Begins to ask. [`io::ErrorKind::WouldBlock`] when all sockets are in use.
-    pub fn send(&self, to: InScope<IpAddr>, ask: Ask) -> io::Result<()> {
-        let Ask::Syn(port) = ask else {
+    pub fn send(&self, to: InScope<IpAddr>, ask: Ask, attempt: u8) -> io::Result<()> {
+        let (Ask::Syn(port) | Ask::Udp(port)) = ask else {
             return Err(io::ErrorKind::Unsupported.into());
         };
         let Ok(slot) = self.slots.clone().try_acquire_owned() else {
             return Err(io::ErrorKind::WouldBlock.into());
         };
-        let (answers, stop, timeout) = (self.answers.clone(), self.stop.clone(), self.timeout);
+        let (inbox, stop, timeout) = (self.inbox.clone(), self.stop.clone(), self.timeout);
         let to = SocketAddr::new(to.get(), port);
         tokio::spawn(async move {
+            let asked = async {
+                match ask {
+                    Ask::Udp(_) => datagram::ask_once(to, attempt, timeout).await,
+                    _ => ask_once(to, timeout).await,
+                }
+            };
             let said = tokio::select! {
-                said = ask_once(to, timeout) => said,
+                said = asked => said,
                 () = stop.cancelled() => return,
             };
             drop(slot);
             if let Some(said) = said {
-                // Nobody listens any more when the sweep has ended.
-                let _ = answers.send(Answer { ip: to.ip(), ask, said, at: now() }).await;
+                // There are never more of these than sockets, so the inbox has room.
+                inbox.put(Answer { ip: to.ip(), ask, said, at: now(), rtt: None, shape: (0, 0) });
+                inbox.wake();
             }
         });
         Ok(())
@@ -117,7 +125,7 @@ fn classify_connected(local: Option<SocketAddr>, to: SocketAddr) -> Said {
 ///
 /// Linux turns ICMPv6 "prohibited" into EACCES, and all ICMPv4 "prohibited" codes into EHOSTUNREACH or ENETUNREACH
 /// (net/ipv4/icmp.c), where EACCES means a broadcast address. EPERM is a firewall of this machine.
-fn classify_error(e: &io::Error, v4: bool) -> Option<Said> {
+pub(crate) fn classify_error(e: &io::Error, v4: bool) -> Option<Said> {
     Some(match Errno::from_io_error(e)? {
         Errno::CONNREFUSED | Errno::CONNRESET => Said::Refused,
         Errno::HOSTUNREACH | Errno::NETUNREACH => Said::Unreachable { by_target: false },

@@ -1,5 +1,10 @@
 //! How an answer is known to be an answer: each probe carries a keyed hash of where it goes, and only who received it can
-//! send it back. Nothing is remembered per probe. What the answer says is left to the link's user.
+//! send it back. Nothing is remembered per probe. What the answer says is left to `hear`.
+//!
+//! The sequence number of a SYN is 24 bits of the hash and, in the upper eight, the time at which it left, in ticks, hidden by
+//! eight other bits of the hash. Every SYN-ACK and RST thus tells how long it took, and which try it answers. Who cannot see
+//! the probe has to guess the 24 bits and the source port, one of 4,096 drawn at random: 36 bits for each forged answer, and
+//! a wrong guess tells nothing.
 
 use std::net::IpAddr;
 
@@ -14,7 +19,10 @@ pub(crate) enum Use {
     Ack = 2,
     Echo = 3,
     EchoData = 4,
-    SourcePort = 5,
+    /// The id in a UDP payload.
+    Udp = 5,
+    /// The port that a UDP probe leaves from.
+    UdpPort = 6,
 }
 
 /// The ports that raw probes leave from; documented, so that whoever sees them can tell what they are.
@@ -64,10 +72,41 @@ impl Secret {
         siphash(self.0, &[half(0..8), half(8..16), last])
     }
 
-    /// The port from which the n-th try of a probe leaves.
-    pub fn src_port(&self, ports: SourcePorts, ip: IpAddr, port: u16, attempt: u8) -> u16 {
-        let span = u64::from(ports.last - ports.first) + 1;
-        ports.first + (self.cookie(Use::SourcePort, ip, port, attempt.into()) % span) as u16
+    /// The sequence number of a SYN that leaves at this tick, and 16 more bits of its hash.
+    pub fn syn(&self, ip: IpAddr, port: u16, src_port: u16, tick: u8) -> (u32, u16) {
+        let cookie = self.cookie(Use::Syn, ip, port, src_port);
+        let [low, mask] = [cookie as u32 & LOW, (cookie >> 24) as u32 & 0xff];
+        ((u32::from(tick) ^ mask) << 24 | low, (cookie >> 32) as u16)
+    }
+
+    /// When the SYN with this sequence number left; `None` when it is none of ours.
+    pub fn syn_tick(&self, ip: IpAddr, port: u16, src_port: u16, seq: u32) -> Option<u8> {
+        let cookie = self.cookie(Use::Syn, ip, port, src_port);
+        (cookie as u32 & LOW == seq & LOW).then_some((seq >> 24) as u8 ^ (cookie >> 24) as u8)
+    }
+}
+
+/// The bits of a sequence number that are a hash.
+const LOW: u32 = 0x00ff_ffff;
+
+/// Draws source ports. Answers are told by the hash, which covers the port they come back to, so nobody has to compute the
+/// port again; it only has to be hard to guess.
+#[derive(Clone, Debug)]
+pub(crate) struct PortDraw {
+    ports: SourcePorts,
+    state: u64,
+}
+
+impl PortDraw {
+    pub fn new(ports: SourcePorts, seed: u64) -> Self {
+        PortDraw { ports, state: seed }
+    }
+
+    /// The port that the next probe leaves from.
+    pub fn next(&mut self) -> u16 {
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let span = u64::from(self.ports.last - self.ports.first) + 1;
+        self.ports.first + ((crate::order::mix(self.state) >> 32) * span >> 32) as u16
     }
 }
 
@@ -140,8 +179,24 @@ mod tests {
         ] {
             assert_eq!(SourcePorts::beside(ephemeral), SourcePorts { first, last }, "{ephemeral:?}");
         }
-        let (secret, ports) = (Secret([5, 6]), SourcePorts::beside(None));
+        let ports = SourcePorts::beside(None);
+        let mut draw = PortDraw::new(ports, 5);
+        let drawn: std::collections::HashSet<u16> = (0..60_000).map(|_| draw.next()).collect();
+        assert!(drawn.len() == 4_096 && drawn.iter().all(|&port| ports.contains(port)));
+    }
+
+    #[test]
+    fn a_sequence_number_tells_when_it_left_and_whose_it_is() {
+        let secret = Secret([5, 6]);
         let ip: IpAddr = "2001:db8::1".parse().unwrap();
-        assert!((0..=10).all(|attempt| ports.contains(secret.src_port(ports, ip, 443, attempt))));
+        for tick in [0u8, 1, 77, 255] {
+            let (seq, _) = secret.syn(ip, 443, 61_000, tick);
+            assert_eq!(secret.syn_tick(ip, 443, 61_000, seq), Some(tick));
+            assert_eq!(secret.syn_tick(ip, 443, 61_000, seq ^ 1), None);
+            assert_eq!(secret.syn_tick(ip, 443, 61_001, seq), None);
+            assert_eq!(secret.syn_tick(ip, 444, 61_000, seq), None);
+        }
+        let upper: std::collections::HashSet<u32> = (0..64).map(|n| secret.syn(ip, n, 61_000, 3).0 >> 24).collect();
+        assert!(upper.len() > 40, "the time does not show: {}", upper.len());
     }
 }

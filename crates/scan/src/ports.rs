@@ -2,105 +2,18 @@
 
 use crate::api::{Found, Progress};
 use crate::ask::{Answer, Ask, Said, now};
-use crate::hosts::{Host, Hosts, reachable};
-use crate::pseudo::Guard;
-use crate::walk::Walk;
+use crate::cells::{Bits, Cells};
+use crate::hosts::Hosts;
+use crate::pseudo::{Guard, Opened};
+use crate::walk::{Draw, Walk};
+use crate::way::WayId;
 use model::{Endpoint, Observation, Proto, Reason, State};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 use tokio::time::Instant;
-
-/// One bit for each cell.
-struct Bits(Vec<u64>);
-
-impl Bits {
-    fn new(len: u64) -> Self {
-        Bits(vec![0; len.div_ceil(64) as usize])
-    }
-    fn get(&self, at: u64) -> bool {
-        self.0[(at / 64) as usize] >> (at % 64) & 1 == 1
-    }
-    /// Sets the bit; true if it was not set.
-    fn set(&mut self, at: u64) -> bool {
-        let word = &mut self.0[(at / 64) as usize];
-        let new = *word >> (at % 64) & 1 == 0;
-        *word |= 1 << (at % 64);
-        new
-    }
-    /// Clears the bit; true if it was set.
-    fn clear(&mut self, at: u64) -> bool {
-        let word = &mut self.0[(at / 64) as usize];
-        let was = *word >> (at % 64) & 1 == 1;
-        *word &= !(1 << (at % 64));
-        was
-    }
-}
-
-/// The ports of a sweep, and the place of each among them.
-pub(crate) struct PortTable {
-    ports: Vec<u16>,
-    rank: Vec<u16>,
-}
-
-/// No port has this rank: there are only 65,535 of them.
-const NO_RANK: u16 = u16::MAX;
-
-impl PortTable {
-    pub fn new(ports: impl Iterator<Item = u16>) -> Self {
-        let ports: Vec<u16> = ports.collect();
-        let mut rank = vec![NO_RANK; 65_536];
-        ports.iter().enumerate().for_each(|(i, &port)| rank[usize::from(port)] = i as u16);
-        PortTable { ports, rank }
-    }
-    pub fn len(&self) -> u64 {
-        self.ports.len() as u64
-    }
-}
-
-/// The cells of a walk.
-pub(crate) enum Cells {
-    /// Every host × port.
-    Grid(Arc<PortTable>),
-    /// These: host and port, and where each is.
-    List(Vec<(u32, u16)>, HashMap<(u32, u16), u32>),
-}
-
-impl Cells {
-    /// The cells of a list of host and port, each once.
-    pub fn list(cells: impl IntoIterator<Item = (u32, u16)>) -> Self {
-        let mut list = Vec::new();
-        let mut places = HashMap::new();
-        for cell in cells {
-            places.entry(cell).or_insert_with(|| {
-                list.push(cell);
-                list.len() as u32 - 1
-            });
-        }
-        Cells::List(list, places)
-    }
-    fn len(&self, hosts: u64) -> u64 {
-        match self {
-            Cells::Grid(table) => hosts * table.len(),
-            Cells::List(list, _) => list.len() as u64,
-        }
-    }
-    fn at(&self, cell: u64) -> (u32, u16) {
-        match self {
-            Cells::Grid(table) => ((cell / table.len()) as u32, table.ports[(cell % table.len()) as usize]),
-            Cells::List(list, _) => list[cell as usize],
-        }
-    }
-    fn place(&self, host: u32, port: u16) -> Option<u64> {
-        match self {
-            Cells::Grid(table) => match table.rank[usize::from(port)] {
-                NO_RANK => None,
-                rank => Some(u64::from(host) * table.len() + u64::from(rank)),
-            },
-            Cells::List(_, places) => places.get(&(host, port)).map(|&i| i.into()),
-        }
-    }
-}
 
 /// What is told.
 pub(crate) struct Telling<'a> {
@@ -110,27 +23,99 @@ pub(crate) struct Telling<'a> {
     pub named: &'a HashSet<Endpoint>,
 }
 
-/// Asks ports. Remembers two bits for each: answered, and could not be asked.
+/// Progress in whole questions: with n tries, a cell walked past once is an n-th of a question.
+#[derive(Debug, Default)]
+pub(crate) struct Meter {
+    walked: u64,
+    tries: u64,
+    told: u64,
+}
+
+impl Meter {
+    pub fn new(tries: u64) -> Self {
+        Meter { walked: 0, tries, told: 0 }
+    }
+    fn add(&mut self, cells: u64, progress: &Progress) {
+        self.walked += cells;
+        let settled = self.walked / self.tries.max(1);
+        if settled != self.told {
+            progress.probes_settled.fetch_add(settled - self.told, Ordering::Relaxed);
+            self.told = settled;
+        }
+    }
+}
+
+/// Which cells are drawn.
+enum Plan {
+    /// All that are not settled, from this one on.
+    All(u64),
+    /// These, from this place of the list on.
+    Listed(Vec<u64>, usize),
+}
+
+/// Words of settled cells skipped in one draw: a quarter of a million cells, some ten microseconds.
+const MOST_SKIPPED: u64 = 4_096;
+
+/// From so many ports on, a host that is up and has none that answers is said to be filtered altogether. Fewer prove little.
+const ALL_FILTERED: u32 = 5;
+
+/// Asks ports. Remembers a bit for each whether it is settled, and another, once there is such a one, whether it could not be
+/// asked.
 pub(crate) struct PortWalk<'a> {
     pub hosts: Hosts,
     cells: Cells,
+    plan: Plan,
+    attempt: u8,
     settled: Bits,
-    unsent: Bits,
+    unsent: Option<Bits>,
     outstanding: u64,
     telling: Telling<'a>,
     guard: Option<Guard<'a>>,
     progress: Arc<Progress>,
+    pub meter: Meter,
+    /// Answers to what had been answered before.
+    pub duplicates: u64,
 }
 
 impl<'a> PortWalk<'a> {
-    pub fn new(hosts: Hosts, cells: Cells, telling: Telling<'a>, guard: Option<Guard<'a>>, progress: Arc<Progress>) -> Self {
-        let len = cells.len(hosts.len());
-        PortWalk { hosts, cells, settled: Bits::new(len), unsent: Bits::new(len), outstanding: len, telling, guard, progress }
+    pub fn new(
+        hosts: Hosts,
+        cells: Cells,
+        telling: Telling<'a>,
+        guard: Option<Guard<'a>>,
+        meter: Meter,
+        progress: Arc<Progress>,
+    ) -> Self {
+        let len = cells.len();
+        PortWalk {
+            plan: Plan::All(0),
+            attempt: 0,
+            settled: Bits::new(len),
+            unsent: None,
+            outstanding: len,
+            hosts,
+            cells,
+            telling,
+            guard,
+            progress,
+            meter,
+            duplicates: 0,
+        }
+    }
+
+    /// Begins the n-th pass over everything that is not settled.
+    pub fn begin(&mut self, attempt: u8) {
+        (self.plan, self.attempt) = (Plan::All(0), attempt);
+    }
+
+    /// Passes that will not be made count as made.
+    pub fn spare(&mut self, passes: u64) {
+        self.meter.add(passes * self.cells.len(), &self.progress);
     }
 
     fn endpoint(&self, cell: u64) -> Endpoint {
-        let (host, port) = self.cells.at(cell);
-        Endpoint { ip: self.hosts.get(host).ip, port, proto: Proto::Tcp }
+        let (host, ask) = self.cells.at(cell, &self.hosts);
+        endpoint(self.hosts.ip(host), ask)
     }
 
     fn tell(&self, observation: Observation, found: &mut Vec<Found>) {
@@ -139,72 +124,128 @@ impl<'a> PortWalk<'a> {
         }
     }
 
+    /// Takes a cell for settled; true if it was not.
+    fn settle(&mut self, cell: u64, host: u32) -> bool {
+        let new = self.settled.set(cell);
+        if new {
+            self.outstanding -= 1;
+            self.hosts.get_mut(host).settled += 1;
+        }
+        new
+    }
+
     /// The states of cells that nothing answered, from `from` on, at most `most` at a time; the cell to go on from, if any.
     /// Cells that could not be asked have no state.
     pub fn silent(&self, from: u64, most: usize, found: &mut Vec<Found>) -> Option<u64> {
-        let silent = |endpoint| Observation { endpoint, state: State::Filtered, reason: Reason::Timeout, observed_at: now() };
-        let told = |cell| !self.settled.get(cell) && !self.unsent.get(cell);
+        let unsent = |cell| self.unsent.as_ref().is_some_and(|unsent| unsent.get(cell));
         if self.telling.all {
-            for cell in from..self.cells() {
+            let mut cell = self.settled.next_clear(from, u64::MAX);
+            while cell < self.cells.len() {
                 if found.len() >= most {
                     return Some(cell);
                 }
-                if told(cell) {
-                    found.push(Found::Endpoint(silent(self.endpoint(cell))));
+                if !unsent(cell) {
+                    found.push(Found::Endpoint(silence(self.endpoint(cell))));
                 }
+                cell = self.settled.next_clear(cell + 1, u64::MAX);
             }
             return None;
         }
         // Few are named, so those are looked up rather than every cell.
-        for endpoint in self.telling.named.iter().filter(|e| e.proto == Proto::Tcp) {
-            let cell = self.hosts.index(endpoint.ip).and_then(|host| self.cells.place(host, endpoint.port));
-            if cell.is_some_and(told) {
-                found.push(Found::Endpoint(silent(*endpoint)));
+        for named in self.telling.named {
+            let cell = self.place(named);
+            if cell.is_some_and(|cell| !self.settled.get(cell) && !unsent(cell)) {
+                found.push(Found::Endpoint(silence(*named)));
             }
         }
         None
     }
 
-    /// Cells that could not be asked.
-    pub fn not_probed(&self) -> u64 {
-        self.unsent.0.iter().map(|word| u64::from(word.count_ones())).sum()
+    fn place(&self, endpoint: &Endpoint) -> Option<u64> {
+        let ask = match endpoint.proto {
+            Proto::Tcp => Ask::Syn(endpoint.port),
+            Proto::Udp => Ask::Udp(endpoint.port),
+        };
+        self.cells.place(self.hosts.index(endpoint.ip)?, endpoint.ip, ask)
     }
 
-    /// Ends the watch over hosts with many opens.
+    /// Cells that could not be asked.
+    pub fn not_probed(&self) -> u64 {
+        self.unsent.as_ref().map_or(0, Bits::ones)
+    }
+
+    /// Ends the watch over hosts with many opens, and says which hosts are up and answer nowhere.
     pub fn finish(&mut self, found: &mut Vec<Found>) {
         if let Some(guard) = &mut self.guard {
-            guard.finish(now(), found);
+            guard.finish(now(), &mut self.hosts, found);
         }
+        let ports = self.cells.questions();
+        if ports < ALL_FILTERED {
+            return;
+        }
+        for (i, host) in self.hosts.iter().enumerate() {
+            if host.up.is_some() && host.open == 0 && host.refused == 0 && host.way.is_open() {
+                found.push(Found::AllFiltered { ip: self.hosts.ip(i as u32), ports, observed_at: now() });
+            }
+        }
+    }
+
+    /// A question about this cell, unless it needs no asking.
+    fn question(&mut self, cell: u64, found: &mut Vec<Found>) -> Draw {
+        let (host, ask) = self.cells.at(cell, &self.hosts);
+        let state = self.hosts.get(host);
+        if !state.way.is_open() {
+            self.settle(cell, host);
+            let (endpoint, reason) = (endpoint(self.hosts.ip(host), ask), Reason::IcmpUnreachable);
+            self.tell(Observation { endpoint, state: State::Filtered, reason, observed_at: now() }, found);
+            return Draw::Skipped;
+        }
+        if let Some(unsent) = &mut self.unsent {
+            unsent.clear(cell);
+        }
+        Draw::Ask(host, ask, self.attempt)
     }
 }
 
+fn endpoint(ip: IpAddr, ask: Ask) -> Endpoint {
+    match ask {
+        Ask::Udp(port) => Endpoint { ip, port, proto: Proto::Udp },
+        Ask::Syn(port) | Ask::Ack(port) => Endpoint::tcp(ip, port),
+        Ask::Echo | Ask::Neighbor => Endpoint::tcp(ip, 0),
+    }
+}
+
+/// Silence of a TCP port is a filter; that of a UDP port may be a service that did not like what it was asked.
+fn silence(endpoint: Endpoint) -> Observation {
+    let state = if endpoint.proto == Proto::Udp { State::OpenFiltered } else { State::Filtered };
+    Observation { endpoint, state, reason: Reason::Timeout, observed_at: now() }
+}
+
 impl Walk for PortWalk<'_> {
-    fn host(&self, index: u32) -> Host {
-        self.hosts.get(index)
+    fn target(&self, host: u32) -> (IpAddr, WayId) {
+        (self.hosts.ip(host), self.hosts.get(host).way)
     }
 
-    fn cells(&self) -> u64 {
-        self.cells.len(self.hosts.len())
-    }
-
-    fn step(&mut self, cell: u64, found: &mut Vec<Found>) -> Option<(u32, Ask)> {
-        if self.settled.get(cell) {
-            return None;
+    fn draw(&mut self, found: &mut Vec<Found>) -> Draw {
+        match &mut self.plan {
+            Plan::All(next) => {
+                let from = *next;
+                if from >= self.cells.len() {
+                    return Draw::End;
+                }
+                let cell = self.settled.next_clear(from, MOST_SKIPPED).min(self.cells.len());
+                let open = cell < self.cells.len() && !self.settled.get(cell);
+                *next = cell + u64::from(open);
+                let passed = *next - from;
+                self.meter.add(passed, &self.progress);
+                if open { self.question(cell, found) } else { Draw::Skipped }
+            }
+            Plan::Listed(cells, next) => {
+                let Some(&cell) = cells.get(*next) else { return Draw::End };
+                *next += 1;
+                if self.settled.get(cell) { Draw::Skipped } else { self.question(cell, found) }
+            }
         }
-        let (host, port) = self.cells.at(cell);
-        if !reachable(self.hosts.get(host).hop) {
-            self.settled.set(cell);
-            self.outstanding -= 1;
-            let endpoint = self.endpoint(cell);
-            let reason = Reason::IcmpUnreachable;
-            self.tell(Observation { endpoint, state: State::Filtered, reason, observed_at: now() }, found);
-            return None;
-        }
-        self.unsent.clear(cell);
-        if let Some(guard) = &mut self.guard {
-            guard.sent(host);
-        }
-        Some((host, Ask::Syn(port)))
     }
 
     fn urgent(&mut self, now: Instant) -> Option<(u32, Ask, u8)> {
@@ -218,42 +259,50 @@ impl Walk for PortWalk<'_> {
 
     fn overdue(&mut self, at: Instant, found: &mut Vec<Found>) {
         if let Some(guard) = &mut self.guard {
-            guard.overdue(at, now(), found);
+            guard.overdue(at, now(), &mut self.hosts, found);
         }
     }
 
     fn answered(&mut self, answer: &Answer, found: &mut Vec<Found>) {
         let Some(host) = self.hosts.index(answer.ip) else { return };
         if let Some(reason) = answer.said.proves_alive() {
+            self.hosts.get_mut(host).took(answer.rtt);
             self.hosts.mark_up(host, reason);
         }
-        let Ask::Syn(port) = answer.ask else { return };
-        let place = self.cells.place(host, port);
+        let (Ask::Syn(port) | Ask::Udp(port)) = answer.ask else { return };
+        let place = self.cells.place(host, answer.ip, answer.ask);
         if answer.said == Said::CouldNotSend {
             if let Some(cell) = place.filter(|&cell| !self.settled.get(cell)) {
-                self.unsent.set(cell);
+                self.unsent.get_or_insert_with(|| Bits::new(self.cells.len())).set(cell);
             }
             return;
         }
         let Some((state, reason)) = answer.said.port_state() else {
             return;
         };
-        if let Some(cell) = place.filter(|&cell| self.settled.set(cell)) {
-            self.outstanding -= 1;
-            self.unsent.clear(cell);
-            let observation = Observation { endpoint: self.endpoint(cell), state, reason, observed_at: answer.at };
-            if state == State::Open {
-                self.progress.open_found.fetch_add(1, Ordering::Relaxed);
-                match &mut self.guard {
-                    Some(guard) => guard.open(host, observation, found),
-                    None => found.push(Found::Endpoint(observation)),
+        if let Some(cell) = place {
+            if self.settle(cell, host) {
+                if let Some(unsent) = &mut self.unsent {
+                    unsent.clear(cell);
+                }
+                let endpoint = endpoint(answer.ip, answer.ask);
+                let observation = Observation { endpoint, state, reason, observed_at: answer.at };
+                match state {
+                    State::Open => self.opened(host, observation, found),
+                    State::Closed => {
+                        let host = self.hosts.get_mut(host);
+                        host.refused = host.refused.saturating_add(1);
+                        self.tell(observation, found);
+                    }
+                    _ => self.tell(observation, found),
                 }
             } else {
-                self.tell(observation, found);
+                self.duplicates += 1;
             }
         }
         if let Some(guard) = &mut self.guard {
-            guard.control_answered(host, port, state == State::Open, answer.at, found);
+            let accepts = state == State::Open;
+            guard.control_answered(host, port, accepts, answer, &mut self.hosts, found);
         }
     }
 
@@ -261,7 +310,44 @@ impl Walk for PortWalk<'_> {
         self.outstanding + self.guard.as_ref().map_or(0, Guard::undecided)
     }
 
-    fn counts(&self) -> bool {
-        true
+    fn patience(&self, timeout: Duration) -> Duration {
+        let mut longest = Duration::ZERO;
+        let mut look = |host: u32| {
+            let host = self.hosts.get(host);
+            if host.way == WayId::KERNEL {
+                // `connect` says itself when it has waited enough.
+                longest = timeout;
+            } else if host.way.is_open() {
+                longest = longest.max(host.patience(timeout));
+            }
+            longest < timeout
+        };
+        match self.cells.listed(&self.settled) {
+            Some(mut hosts) => hosts.all(|host| look(host)),
+            None => {
+                let questions = self.cells.questions();
+                (0..self.hosts.len() as u32).filter(|&host| self.hosts.get(host).settled < questions).all(look)
+            }
+        };
+        longest
+    }
+}
+
+impl PortWalk<'_> {
+    fn opened(&mut self, host: u32, observation: Observation, found: &mut Vec<Found>) {
+        self.progress.open_found.fetch_add(1, Ordering::Relaxed);
+        let state = self.hosts.get_mut(host);
+        state.open = state.open.saturating_add(1);
+        let asked = match &self.plan {
+            Plan::All(next) if self.attempt == 0 => self.cells.asked(host, *next),
+            _ => self.cells.questions(),
+        };
+        match &mut self.guard {
+            Some(guard) if observation.endpoint.proto == Proto::Tcp => {
+                let opened = Opened { host, asked, observation };
+                guard.open(opened, &mut self.hosts, found);
+            }
+            _ => found.push(Found::Endpoint(observation)),
+        }
     }
 }

@@ -1,33 +1,34 @@
-//! The acting half: walks an index space in seeded order at the pace of every cap, sends, listens, repeats what stayed
-//! silent. What a cell is, what its answer means and what is told is the walk's own (`hosts`, `ports`).
+//! The acting half: draws questions from a walk, sends them at the pace of every cap, in batches, listens, and waits for
+//! stragglers no longer than they are worth. What a question is, what its answer means and what is told is the walk's own
+//! (`live`, `ports`).
 
+use crate::admission::Admission;
 use crate::api::{Found, Progress, ScanError};
-use crate::ask::{Answer, Ask, Said};
+use crate::ask::{Answer, Ask};
 use crate::connect::ConnectAsker;
-use crate::hosts::Host;
-use crate::order::{Permutation, mix};
-use crate::pace::{Lane, OwnPace, Pacer};
-use crate::syn::{Hop, SynAsker};
-use model::{InScope, Scope};
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use crate::hear::Inbox;
+use crate::held::Held;
+use crate::link::Outlet;
+use crate::pace::Lease;
+use crate::syn::SynAsker;
+use crate::way::{Way, WayId, Ways};
+use model::InScope;
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use tokio::sync::mpsc::{Receiver, Sender};
+use tokio::sync::mpsc::Sender;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// Something to walk: cells, each a question to a host.
+/// Something to walk: questions to hosts, in an order of its own.
 pub(crate) trait Walk {
-    /// A host by its index.
-    fn host(&self, index: u32) -> Host;
-    /// Number of cells.
-    fn cells(&self) -> u64;
-    /// The question of a cell, or `None` when it needs no asking any more.
-    fn step(&mut self, cell: u64, found: &mut Vec<Found>) -> Option<(u32, Ask)>;
-    /// A question that goes before all cells: host, question, number of the try.
+    /// A host by its index: its address, and where its probes go.
+    fn target(&self, host: u32) -> (IpAddr, WayId);
+    /// The next question.
+    fn draw(&mut self, found: &mut Vec<Found>) -> Draw;
+    /// A question that goes before all others: host, question, number of the try.
     fn urgent(&mut self, _now: Instant) -> Option<(u32, Ask, u8)> {
         None
     }
@@ -41,35 +42,52 @@ pub(crate) trait Walk {
     fn answered(&mut self, answer: &Answer, found: &mut Vec<Found>);
     /// Questions that are open still; at zero the walk ends.
     fn outstanding(&self) -> u64;
-    /// Whether its cells count as progress of the sweep.
-    fn counts(&self) -> bool {
-        false
+    /// How long to listen after the last probe, given how long an answer may take.
+    fn patience(&self, timeout: Duration) -> Duration {
+        timeout
     }
+}
+
+/// What a walk draws.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Draw {
+    /// Ask this host this, for the n-th time.
+    Ask(u32, Ask, u8),
+    /// Some questions need no asking any more; there may be others.
+    Skipped,
+    /// There are no more.
+    End,
 }
 
 /// Asks by frames or by `connect`, as each host's way wants it.
 pub(crate) struct Asker {
     pub syn: Option<SynAsker>,
     pub connect: ConnectAsker,
+    pub ways: Ways,
 }
 
 impl Asker {
-    /// The way to a host.
-    pub async fn hop(&self, to: IpAddr) -> io::Result<Hop> {
-        match &self.syn {
-            Some(syn) => syn.hop(to).await,
-            None => Ok(Hop::Kernel),
-        }
-    }
-
     /// Sends one probe; takes only what the scope has admitted.
-    fn send(&self, frame: &mut Vec<u8>, to: InScope<IpAddr>, hop: Hop, ask: Ask, attempt: u8) -> io::Result<()> {
-        match (&self.syn, hop) {
-            (_, Hop::Kernel) => self.connect.send(to, ask),
-            (Some(syn), _) => syn.send(frame, to, hop, ask, attempt),
+    fn send(&mut self, to: InScope<IpAddr>, way: WayId, ask: Ask, attempt: u8) -> io::Result<()> {
+        match (&mut self.syn, self.ways.get(way)) {
+            (_, Way::Kernel) => self.connect.send(to, ask, attempt),
+            (Some(syn), way) => syn.send(to, way, ask, attempt),
             (None, _) => Err(io::ErrorKind::NotConnected.into()),
         }
     }
+
+    fn hand_over(&mut self) -> Result<Option<Outlet>, ScanError> {
+        self.syn.as_mut().map_or(Ok(None), SynAsker::hand_over).map_err(sending)
+    }
+
+    /// Frames on their way to the wire.
+    fn waiting(&self) -> u64 {
+        self.syn.as_ref().map_or(0, SynAsker::waiting)
+    }
+}
+
+fn sending(source: io::Error) -> ScanError {
+    ScanError::Link { what: "sending frames".into(), source }
 }
 
 /// How a walk ended.
@@ -82,303 +100,268 @@ pub(crate) enum End {
 /// Everything that walks share.
 pub(crate) struct Walker {
     pub asker: Asker,
-    pub answers: Receiver<Answer>,
+    pub inbox: Arc<Inbox>,
     pub out: Sender<Found>,
     pub progress: Arc<Progress>,
     pub cancel: CancellationToken,
-    pub pace: Arc<Pacer>,
-    pub own: OwnPace,
-    pub scope: Scope,
-    pub sent: u64,
+    pub lease: Lease,
+    pub admission: Admission,
+    pub tally: Tally,
     pub found: Vec<Found>,
-    pub meter: Meter,
-    pub frame: Vec<u8>,
+    /// Answers being looked at; kept for its memory.
+    pub answers: Vec<Answer>,
 }
 
-/// Progress in whole questions: with n tries, a cell walked past once is an n-th of a question.
-#[derive(Default)]
-pub(crate) struct Meter {
-    walked: u64,
-    tries: u64,
-}
-
-impl Meter {
-    pub fn new(tries: u64) -> Self {
-        Meter { walked: 0, tries }
-    }
-    fn add(&mut self, cells: u64, progress: &Progress) {
-        self.walked += cells;
-        progress.probes_settled.store(self.walked / self.tries.max(1), Ordering::Relaxed);
-    }
+/// What has been sent.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Tally {
+    pub sent: u64,
+    /// Of these, repetitions.
+    pub repeated: u64,
+    /// Time in which probes were being sent.
+    pub sending: Duration,
 }
 
 /// A probe on its way out.
-#[derive(Clone, Copy, Debug)]
-struct Probe {
-    host: u32,
-    ask: Ask,
-    attempt: u8,
-    /// Its place in every bucket has been taken.
-    paced: bool,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Probe {
+    pub host: u32,
+    pub ask: Ask,
+    pub attempt: u8,
+    /// Network and target allowed it, and counted it.
+    pub allowed: bool,
 }
 
-/// What became of it.
-enum Fired {
-    Sent,
-    /// A cap holds it back.
-    Held(Instant, Lane),
-    /// The link has no room just now.
-    Busy,
-    /// It must not or cannot leave.
-    Dropped,
+impl From<(u32, Ask, u8)> for Probe {
+    fn from((host, ask, attempt): (u32, Ask, u8)) -> Self {
+        Probe { host, ask, attempt, allowed: false }
+    }
 }
 
-/// Probes that a cap of their network or target holds back, so that others need not wait: one queue for each cap, ordered by
-/// when the cap lets the next one through. Bounded: when full, no new cell is drawn until one has left.
-#[derive(Default)]
-struct Held {
-    lanes: HashMap<Lane, (Instant, VecDeque<Probe>)>,
-    ready: BTreeSet<(Instant, Lane)>,
-    count: usize,
+/// One pass over a walk.
+struct Pass {
+    held: Held,
+    /// The probe that waits for room on the link.
+    waiting: Option<Probe>,
+    /// Everything has been drawn.
+    ended: bool,
+    began: Instant,
+    last_sent: Instant,
+    /// Until when to listen, and when that was found out.
+    listen: Option<(Instant, Instant)>,
 }
 
-/// About 2 MB. One slow network of many fills it in the end, and then slows the others; more memory would only defer that.
-const MOST_HELD: usize = 65_536;
+/// What comes after a turn.
+enum Next {
+    Turn,
+    /// Nothing can be sent before.
+    Wait(Instant),
+    /// The link has no room.
+    Room(Outlet),
+    Done,
+}
 
-/// How long to wait when the link has no room.
+/// How long to wait when there is no room and nobody says when there will be.
 const BUSY_WAIT: Duration = Duration::from_millis(1);
 
-/// How many probes leave in a row before others of the process get a turn and the token is looked at.
-const TURN: u32 = 64;
+/// How many questions are drawn in a turn at most, so that skipping over many does not keep others waiting.
+const MOST_DRAWN: u32 = 4_096;
 
-impl Held {
-    fn is_full(&self) -> bool {
-        self.count >= MOST_HELD
-    }
-    fn earliest(&self) -> Option<Instant> {
-        self.ready.first().map(|(at, _)| *at)
-    }
-    /// Queues a probe in its lane, which is not ready before `at`: in front if it had been taken out, else behind.
-    fn hold(&mut self, at: Instant, lane: Lane, probe: Probe, in_front: bool) {
-        let (ready, queue) = self.lanes.entry(lane).or_insert_with(|| (at, VecDeque::new()));
-        self.ready.remove(&(*ready, lane));
-        *ready = at;
-        self.ready.insert((at, lane));
-        if in_front {
-            queue.push_front(probe)
-        } else {
-            queue.push_back(probe)
-        }
-        self.count += 1;
-    }
-    /// Takes out the next probe whose lane is ready.
-    fn pop(&mut self, now: Instant) -> Option<Probe> {
-        let &(at, lane) = self.ready.first().filter(|(at, _)| *at <= now)?;
-        let (_, queue) = self.lanes.get_mut(&lane)?;
-        let probe = queue.pop_front()?;
-        self.count -= 1;
-        if queue.is_empty() {
-            self.lanes.remove(&lane);
-            self.ready.remove(&(at, lane));
-        }
-        Some(probe)
-    }
-}
+/// Probes in a turn from which on the next turn follows so soon that what is left of a batch can wait for it.
+const WHOLE_BATCH: u32 = 128;
+
+/// How often it is looked at again how long to listen: hosts that answer meanwhile are waited for by their own time.
+const LISTEN_CHECK: Duration = Duration::from_millis(20);
 
 impl Walker {
-    /// Walks every cell up to `tries` times, waiting `wait` for answers after each time. Ends early when nothing is open.
-    pub async fn walk(&mut self, walk: &mut impl Walk, tries: u64, wait: Duration, seed: u64) -> Result<End, ScanError> {
-        let mut skipped = tries * walk.cells();
-        for attempt in 0..tries {
-            if walk.outstanding() == 0 {
-                break;
-            }
-            skipped -= walk.cells();
-            if self.round(walk, attempt as u8, wait, seed ^ mix(attempt)).await? == End::Cancelled {
-                return Ok(End::Cancelled);
-            }
+    /// Sends all that the walk draws, and listens up to `timeout` for answers. Ends early when nothing is open.
+    pub async fn pass(&mut self, walk: &mut impl Walk, timeout: Duration) -> Result<End, ScanError> {
+        let now = Instant::now();
+        let mut pass = Pass { held: Held::default(), waiting: None, ended: false, began: now, last_sent: now, listen: None };
+        let end = self.turns(walk, &mut pass, timeout).await;
+        self.tally.sending += pass.last_sent - pass.began;
+        if matches!(end, Ok(End::Done)) {
+            return end;
         }
-        if walk.counts() {
-            self.meter.add(skipped, &self.progress);
-        }
-        Ok(End::Done)
+        // Frames that nobody has seen have not been sent.
+        let discarded = self.asker.syn.as_mut().map_or(0, SynAsker::discard);
+        self.tally.sent -= discarded.min(self.tally.sent);
+        self.progress.probes_sent.fetch_sub(discarded, Ordering::Relaxed);
+        end
     }
 
-    async fn round(&mut self, walk: &mut impl Walk, attempt: u8, wait: Duration, seed: u64) -> Result<End, ScanError> {
-        let order = Permutation::new(walk.cells(), seed);
-        let mut next = 0;
-        let mut held = Held::default();
-        // The probe that everything waits for: the node's cap, the sweep's own, or the link holds it.
-        let mut waiting: Option<Probe> = None;
-        let mut last_sent = Instant::now();
-        let mut turn = 0;
+    async fn turns(&mut self, walk: &mut impl Walk, pass: &mut Pass, timeout: Duration) -> Result<End, ScanError> {
         loop {
-            while let Ok(answer) = self.answers.try_recv() {
-                walk.answered(&answer, &mut self.found);
-            }
+            self.take_in(walk);
             if self.flush().await == End::Cancelled {
                 return Ok(End::Cancelled);
             }
-            let now = Instant::now();
-            let mut taken_out = false;
-            let probe = waiting.take().or_else(|| walk.urgent(now).map(Probe::from)).or_else(|| {
-                let probe = held.pop(now);
-                taken_out = probe.is_some();
-                probe
+            let next = match self.turn(walk, pass, timeout)? {
+                // What has been gathered leaves before anything is waited for.
+                next @ (Next::Wait(_) | Next::Done) => self.asker.hand_over()?.map_or(next, Next::Room),
+                next => next,
+            };
+            match next {
+                Next::Turn => tokio::task::yield_now().await,
+                Next::Done => return Ok(self.flush().await),
+                Next::Wait(at) => tokio::select! {
+                    biased;
+                    () = self.cancel.cancelled() => return Ok(End::Cancelled),
+                    () = self.inbox.arrived() => {}
+                    () = tokio::time::sleep_until(at) => {}
+                },
+                Next::Room(outlet) => tokio::select! {
+                    biased;
+                    () = self.cancel.cancelled() => return Ok(End::Cancelled),
+                    room = outlet.reserve() => drop(room.map_err(sending)?),
+                    () = self.inbox.arrived() => {}
+                },
+            }
+        }
+    }
+
+    /// Looks at the answers that have arrived.
+    fn take_in(&mut self, walk: &mut impl Walk) {
+        self.inbox.take(&mut self.answers);
+        for answer in &self.answers {
+            walk.answered(answer, &mut self.found);
+        }
+        self.answers.clear();
+    }
+
+    /// Sends as many probes as the caps give tokens for, or says what to wait for.
+    fn turn(&mut self, walk: &mut impl Walk, pass: &mut Pass, timeout: Duration) -> Result<Next, ScanError> {
+        let now = Instant::now();
+        pass.waiting = pass.waiting.take().or_else(|| walk.urgent(now).map(Probe::from));
+        let ready = pass.held.earliest().is_some_and(|at| at <= now);
+        if pass.waiting.is_none() && !ready && (pass.ended || pass.held.is_full()) {
+            return Ok(self.idle(walk, pass, timeout, now));
+        }
+        let granted = match self.lease.take(self.lease.batch(), now) {
+            Ok(granted) => granted,
+            Err(at) => {
+                walk.overdue(now, &mut self.found);
+                return Ok(Next::Wait(walk.wake().map_or(at, |wake| wake.min(at))));
+            }
+        };
+        if let Some(syn) = &mut self.asker.syn {
+            syn.set_time(now);
+        }
+        let mut used = 0;
+        let next = self.send(walk, pass, now, granted, &mut used)?;
+        self.lease.give_back(granted - used);
+        if used > 0 {
+            pass.last_sent = now;
+            self.tally.sent += u64::from(used);
+            self.progress.probes_sent.fetch_add(used.into(), Ordering::Relaxed);
+        }
+        // At full speed batches leave when they are full; at any other, nothing that may leave now is kept waiting.
+        if used < WHOLE_BATCH && matches!(next, Next::Turn) {
+            return Ok(self.asker.hand_over()?.map_or(next, Next::Room));
+        }
+        Ok(next)
+    }
+
+    fn send(
+        &mut self,
+        walk: &mut impl Walk,
+        pass: &mut Pass,
+        now: Instant,
+        granted: u32,
+        used: &mut u32,
+    ) -> Result<Next, ScanError> {
+        let mut drawn = 0;
+        while *used < granted && drawn < MOST_DRAWN {
+            let mut from = None;
+            let probe = pass.waiting.take().or_else(|| walk.urgent(now).map(Probe::from)).or_else(|| {
+                let (probe, lane) = pass.held.pop(now)?;
+                from = Some(lane);
+                Some(probe)
             });
-            let probe = match probe {
-                Some(probe) => Some(probe),
-                None if next < order.len() && !held.is_full() => {
-                    let cell = order.at(next);
-                    next += 1;
-                    if walk.counts() {
-                        self.meter.add(1, &self.progress);
-                    }
-                    match walk.step(cell, &mut self.found) {
-                        Some((host, ask)) => Some(Probe::from((host, ask, attempt))),
-                        None => {
-                            turn += 1;
-                            if turn >= TURN {
-                                turn = 0;
-                                tokio::task::yield_now().await;
-                            }
+            let mut probe = match probe {
+                Some(probe) => probe,
+                None if pass.ended || pass.held.is_full() => break,
+                None => {
+                    drawn += 1;
+                    match walk.draw(&mut self.found) {
+                        Draw::Ask(host, ask, attempt) => Probe::from((host, ask, attempt)),
+                        Draw::Skipped => continue,
+                        Draw::End => {
+                            pass.ended = true;
                             continue;
                         }
                     }
                 }
-                None => None,
             };
-            let until = match probe {
-                Some(mut probe) => {
-                    let host = walk.host(probe.host);
-                    match self.fire(host, &mut probe, now)? {
-                        Fired::Sent => {
-                            last_sent = now;
-                            None
-                        }
-                        Fired::Held(at, Lane::All) => {
-                            waiting = Some(probe);
-                            Some(at)
-                        }
-                        Fired::Held(at, lane) => {
-                            held.hold(at, lane, probe, taken_out);
-                            None
-                        }
-                        Fired::Busy => {
-                            waiting = Some(probe);
-                            Some(now + BUSY_WAIT)
-                        }
-                        Fired::Dropped => {
-                            let said = Said::CouldNotSend;
-                            walk.answered(&Answer { ip: host.ip, ask: probe.ask, said, at: crate::ask::now() }, &mut self.found);
-                            None
-                        }
-                    }
+            let (ip, way) = walk.target(probe.host);
+            if !probe.allowed {
+                if let Err(not_before) = self.lease.allows(ip, now) {
+                    pass.held.hold(not_before.at, not_before.lane, probe, from);
+                    continue;
                 }
-                None => {
-                    walk.overdue(now, &mut self.found);
-                    let listened = now >= last_sent + wait;
-                    if walk.outstanding() == 0 || (next == order.len() && held.count == 0 && walk.wake().is_none() && listened) {
-                        return Ok(self.flush().await);
-                    }
-                    let deadline = (next == order.len() && !listened).then_some(last_sent + wait);
-                    let soonest = [deadline, held.earliest(), walk.wake()].into_iter().flatten().min();
-                    Some(soonest.unwrap_or(now + BUSY_WAIT))
-                }
+                probe.allowed = true;
+            }
+            // The scope is asked last, right before the frame is written.
+            let sent = match self.admission.admit(ip) {
+                Some(to) => self.asker.send(to, way, probe.ask, probe.attempt),
+                None => Err(io::ErrorKind::NotConnected.into()),
             };
-            match until {
-                Some(at) => {
-                    tokio::select! {
-                        biased;
-                        () = self.cancel.cancelled() => return Ok(End::Cancelled),
-                        Some(answer) = self.answers.recv() => walk.answered(&answer, &mut self.found),
-                        () = tokio::time::sleep_until(at) => {}
-                    }
+            match sent {
+                Ok(()) => {
+                    *used += 1;
+                    self.tally.repeated += u64::from(probe.attempt > 0);
                 }
-                None => {
-                    turn += 1;
-                    if turn >= TURN {
-                        turn = 0;
-                        tokio::task::yield_now().await;
-                    }
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                    pass.waiting = Some(probe);
+                    let full = self.asker.syn.as_ref().and_then(SynAsker::full);
+                    return Ok(full.map_or(Next::Wait(now + BUSY_WAIT), Next::Room));
                 }
+                Err(e) if matches!(e.kind(), io::ErrorKind::NotConnected | io::ErrorKind::Unsupported) => {
+                    walk.answered(&Answer::could_not_send(ip, probe.ask), &mut self.found);
+                }
+                Err(source) => return Err(ScanError::Link { what: format!("sending to {ip}"), source }),
             }
         }
+        Ok(Next::Turn)
     }
 
-    /// Sends the probe if every cap allows it. The scope is asked last, right before the link.
-    fn fire(&mut self, host: Host, probe: &mut Probe, now: Instant) -> Result<Fired, ScanError> {
-        if !probe.paced {
-            if let Some(at) = self.own.wait(now) {
-                return Ok(Fired::Held(at, Lane::All));
-            }
-            if let Err(not_before) = self.pace.try_take(host.ip) {
-                return Ok(Fired::Held(not_before.at, not_before.lane));
-            }
-            self.own.take(now);
-            probe.paced = true;
+    /// There is nothing to send just now.
+    fn idle(&mut self, walk: &mut impl Walk, pass: &mut Pass, timeout: Duration, now: Instant) -> Next {
+        walk.overdue(now, &mut self.found);
+        if walk.outstanding() == 0 {
+            return Next::Done;
         }
-        let Some(to) = self.scope.admit_ip(host.ip) else {
-            return Ok(Fired::Dropped);
+        if !(pass.ended && pass.held.is_empty()) {
+            let soonest = [pass.held.earliest(), walk.wake()].into_iter().flatten().min();
+            return Next::Wait(soonest.unwrap_or(now + BUSY_WAIT));
+        }
+        if self.asker.waiting() > 0 {
+            // The last probe has not left yet.
+            (pass.last_sent, pass.listen) = (now, None);
+            return Next::Wait(now + BUSY_WAIT);
+        }
+        let until = match pass.listen {
+            Some((until, checked)) if now < checked + LISTEN_CHECK && now < until => until,
+            _ => pass.last_sent + walk.patience(timeout),
         };
-        match self.asker.send(&mut self.frame, to, host.hop, probe.ask, probe.attempt) {
-            Ok(()) => {
-                self.sent += 1;
-                self.progress.probes_sent.fetch_add(1, Ordering::Relaxed);
-                Ok(Fired::Sent)
-            }
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(Fired::Busy),
-            Err(e) if matches!(e.kind(), io::ErrorKind::NotConnected | io::ErrorKind::Unsupported) => Ok(Fired::Dropped),
-            Err(source) => Err(ScanError::Link { what: format!("sending to {}", host.ip), source }),
+        pass.listen = Some((until, now));
+        match walk.wake() {
+            None if until <= now => Next::Done,
+            None => Next::Wait(until.min(now + LISTEN_CHECK)),
+            Some(wake) => Next::Wait(wake.max(now + BUSY_WAIT)),
         }
     }
 
     /// Hands over what has been found.
     pub async fn flush(&mut self) -> End {
         for found in self.found.drain(..) {
+            let Err(rest) = self.out.try_send(found) else { continue };
             tokio::select! {
                 biased;
-                sent = self.out.send(found) => if sent.is_err() { return End::Cancelled },
+                sent = self.out.send(rest.into_inner()) => if sent.is_err() { return End::Cancelled },
                 () = self.cancel.cancelled() => return End::Cancelled,
             }
         }
         if self.cancel.is_cancelled() || self.out.is_closed() { End::Cancelled } else { End::Done }
-    }
-}
-
-impl From<(u32, Ask, u8)> for Probe {
-    fn from((host, ask, attempt): (u32, Ask, u8)) -> Self {
-        Probe { host, ask, attempt, paced: false }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_slow_lane_does_not_hold_up_others() {
-        let now = Instant::now();
-        let lane = |n: u8| Lane::Target([192, 0, 2, n].into());
-        let probe = |host| Probe::from((host, Ask::Echo, 0));
-        let mut held = Held::default();
-        held.hold(now + Duration::from_secs(5), lane(1), probe(1), false);
-        held.hold(now + Duration::from_secs(5), lane(1), probe(2), false);
-        held.hold(now + Duration::from_secs(1), lane(2), probe(3), false);
-        let mut order = Vec::new();
-        let mut at = now;
-        while let Some(ready) = held.earliest() {
-            at = at.max(ready);
-            order.push(held.pop(at).unwrap().host);
-        }
-        assert_eq!((order, held.count), (vec![3, 1, 2], 0));
-        assert!(held.pop(now + Duration::from_secs(9)).is_none());
-        // Taken out too early, a probe keeps its place and its lane waits on.
-        held.hold(now, lane(1), probe(4), false);
-        held.hold(now, lane(1), probe(5), false);
-        let four = held.pop(now).unwrap();
-        held.hold(now + Duration::from_secs(1), lane(1), four, true);
-        assert!(held.pop(now).is_none());
-        assert_eq!(held.pop(now + Duration::from_secs(1)).unwrap().host, 4);
     }
 }

@@ -1,0 +1,149 @@
+//! Finding out which hosts are there: neighbours by ARP and neighbour discovery, others by a handful of probes. Their ports are
+//! `ports`' to ask.
+
+use crate::api::Found;
+use crate::ask::{Answer, Ask, Said, now};
+use crate::hosts::Hosts;
+use crate::walk::{Draw, Walk};
+use crate::way::WayId;
+use model::{HostObservation, Liveness, Reason};
+use std::net::IpAddr;
+
+fn online(ip: IpAddr, reason: Reason, answer: &Answer) -> Found {
+    Found::Host(HostObservation { ip, liveness: Liveness::Online, reason, observed_at: answer.at })
+}
+
+/// Asks for the hardware addresses of hosts on our own links.
+pub(crate) struct NeighborWalk {
+    pub hosts: Hosts,
+    /// Indices of the hosts to ask for.
+    wanted: Vec<u32>,
+    next: usize,
+    attempt: u8,
+    outstanding: u64,
+    /// Send a [`HostObservation`] for each that answers.
+    report: bool,
+}
+
+impl NeighborWalk {
+    /// Asks for the hosts whose way `is_neighbor` picks.
+    pub fn new(hosts: Hosts, report: bool, is_neighbor: impl Fn(WayId) -> bool) -> Self {
+        let wanted: Vec<u32> = (0..hosts.len() as u32).filter(|&i| is_neighbor(hosts.get(i).way)).collect();
+        NeighborWalk { outstanding: wanted.len() as u64, wanted, next: 0, attempt: 0, hosts, report }
+    }
+
+    /// Begins the n-th try.
+    pub fn begin(&mut self, attempt: u8) {
+        (self.next, self.attempt) = (0, attempt);
+    }
+}
+
+impl Walk for NeighborWalk {
+    fn target(&self, host: u32) -> (IpAddr, WayId) {
+        (self.hosts.ip(host), self.hosts.get(host).way)
+    }
+    fn draw(&mut self, _: &mut Vec<Found>) -> Draw {
+        let Some(&host) = self.wanted.get(self.next) else { return Draw::End };
+        self.next += 1;
+        match self.hosts.get(host).up {
+            None => Draw::Ask(host, Ask::Neighbor, self.attempt),
+            Some(_) => Draw::Skipped,
+        }
+    }
+    fn answered(&mut self, answer: &Answer, found: &mut Vec<Found>) {
+        let Some(host) = self.hosts.index(answer.ip) else { return };
+        if answer.ask == Ask::Neighbor && self.hosts.mark_up(host, Reason::ArpReply) {
+            self.outstanding = self.outstanding.saturating_sub(1);
+            if self.report {
+                found.push(online(answer.ip, Reason::ArpReply, answer));
+            }
+        }
+    }
+    fn outstanding(&self) -> u64 {
+        self.outstanding
+    }
+}
+
+/// What a host behind a router is asked: an echo; SYNs to the ports most often let through; an ACK, which filters without
+/// state take for part of a connection. One answer is enough.
+const RAW_ASKS: [Ask; 5] = [Ask::Echo, Ask::Syn(443), Ask::Syn(80), Ask::Syn(22), Ask::Ack(80)];
+/// The same by `connect`: two more ports, of the machines that have none of the first three.
+const CONNECT_ASKS: [Ask; 5] = [Ask::Syn(443), Ask::Syn(80), Ask::Syn(22), Ask::Syn(445), Ask::Syn(3389)];
+
+/// Asks hosts for any sign of life: a round of one question for everybody, then the next, in the order of the hosts.
+pub(crate) struct LiveWalk {
+    pub hosts: Hosts,
+    round: usize,
+    next: u32,
+    attempt: u8,
+    /// For each host, questions that have left and not come back unsent.
+    asked: Vec<u16>,
+    outstanding: u64,
+}
+
+impl LiveWalk {
+    pub fn new(hosts: Hosts) -> Self {
+        let outstanding = hosts.iter().filter(|h| h.up.is_none() && h.way.is_open()).count() as u64;
+        LiveWalk { asked: vec![0; hosts.len() as usize], round: 0, next: 0, attempt: 0, outstanding, hosts }
+    }
+
+    /// Begins the n-th try.
+    pub fn begin(&mut self, attempt: u8) {
+        (self.round, self.next, self.attempt) = (0, 0, attempt);
+    }
+
+    /// The hosts that did not answer, less those that could not be asked; and how many those are.
+    pub fn silent(&self) -> (Vec<Found>, u64) {
+        let mut not_probed = 0;
+        let mut silent = Vec::new();
+        for (i, (host, &asked)) in self.hosts.iter().zip(&self.asked).enumerate().filter(|(_, (host, _))| host.up.is_none()) {
+            if host.way.is_open() && asked == 0 {
+                not_probed += 1;
+                continue;
+            }
+            // No neighbour and no route count as silence: nothing answered any kind of probe.
+            let (ip, observed_at) = (self.hosts.ip(i as u32), now());
+            silent.push(Found::Host(HostObservation { ip, liveness: Liveness::Offline, reason: Reason::Timeout, observed_at }));
+        }
+        (silent, not_probed)
+    }
+}
+
+impl Walk for LiveWalk {
+    fn target(&self, host: u32) -> (IpAddr, WayId) {
+        (self.hosts.ip(host), self.hosts.get(host).way)
+    }
+    fn draw(&mut self, _: &mut Vec<Found>) -> Draw {
+        if u64::from(self.next) == self.hosts.len() {
+            (self.round, self.next) = (self.round + 1, 0);
+        }
+        if self.round >= RAW_ASKS.len() || self.hosts.len() == 0 {
+            return Draw::End;
+        }
+        let index = self.next;
+        self.next += 1;
+        let host = self.hosts.get(index);
+        if host.up.is_some() || !host.way.is_open() {
+            return Draw::Skipped;
+        }
+        self.asked[index as usize] += 1;
+        let asks = if host.way == WayId::KERNEL { CONNECT_ASKS } else { RAW_ASKS };
+        Draw::Ask(index, asks[self.round], self.attempt)
+    }
+    fn answered(&mut self, answer: &Answer, found: &mut Vec<Found>) {
+        let Some(host) = self.hosts.index(answer.ip) else { return };
+        if answer.said == Said::CouldNotSend {
+            let asked = &mut self.asked[host as usize];
+            *asked = asked.saturating_sub(1);
+        }
+        let Some(reason) = answer.said.proves_alive() else { return };
+        self.hosts.get_mut(host).took(answer.rtt);
+        if self.hosts.mark_up(host, reason) {
+            self.outstanding = self.outstanding.saturating_sub(1);
+            found.push(online(answer.ip, reason, answer));
+        }
+    }
+    fn outstanding(&self) -> u64 {
+        self.outstanding
+    }
+}
