@@ -8,7 +8,7 @@ use model::observation::{Observation, Reason, State};
 use model::port_state::{Phase, PortState};
 use model::service::{Identification, Identity, PanelObservation};
 use model::settings::Hysteresis;
-use model::{Duration, Ts, Vantage};
+use model::{Duration, Proto, Ts, Vantage};
 
 /// Least time between an observation and the next look at the same endpoint, so that two looks are two looks.
 const LEAST_GAP: Duration = Duration::secs(2);
@@ -90,6 +90,15 @@ pub fn fold_watched(
     watch: Option<&Watch>,
 ) -> Folded {
     let same = |state| Folded { state, transitions: vec![], want: None };
+    let silent;
+    let obs = match &prev {
+        // It has answered this very question before. Now it does not, which is what a filter makes of a TCP port.
+        Some(_) if obs.state == State::OpenFiltered && obs.endpoint.proto == Proto::Udp => {
+            silent = Observation { state: State::Filtered, ..obs.clone() };
+            &silent
+        }
+        _ => obs,
+    };
     match prev {
         Some(prev) if obs.observed_at <= prev.last_observed_at => same(Some(prev)),
         // Silence that may mean either is no evidence for anything.

@@ -199,7 +199,7 @@ impl Ping {
 /// Say the state of each endpoint, open or not.
 #[derive(Clone, Debug)]
 pub struct Recheck {
-    /// TCP endpoints; others are left out and counted in [`Summary::not_probed`].
+    /// Endpoints of both protocols; those with port 0 are left out and counted in [`Summary::not_probed`].
     pub endpoints: Vec<Endpoint>,
     /// What may be probed at all.
     pub scope: Scope,

@@ -1,6 +1,6 @@
 //! What a probe asks, what came back, and what that means for a port or a host: the deciding half, without a socket.
 
-use model::{Reason, State, Ts};
+use model::{Endpoint, Proto, Reason, State, Ts};
 use std::net::IpAddr;
 
 /// One question to one host.
@@ -16,6 +16,16 @@ pub(crate) enum Ask {
     Echo,
     /// Is anybody there on this link? ARP, or a neighbour solicitation.
     Neighbor,
+}
+
+impl Ask {
+    /// Whether the port of an endpoint is open.
+    pub fn of(endpoint: &Endpoint) -> Self {
+        match endpoint.proto {
+            Proto::Tcp => Ask::Syn(endpoint.port),
+            Proto::Udp => Ask::Udp(endpoint.port),
+        }
+    }
 }
 
 /// What came back.

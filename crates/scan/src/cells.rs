@@ -6,6 +6,7 @@ use crate::hosts::Hosts;
 use crate::order::{Permutation, Rotation, mix};
 use crate::target::Part;
 use model::PortSet;
+use model::udp::Payloads;
 use model::address::to_u128;
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
@@ -60,6 +61,7 @@ pub(crate) struct PortTable {
     questions: Vec<Ask>,
     tcp: Vec<u32>,
     udp: Vec<u32>,
+    udp_len: u32,
     rotation: Rotation,
     seed: u64,
 }
@@ -81,7 +83,7 @@ impl PortTable {
         }
         let is_early = |question: u32| matches!(questions[question as usize], Ask::Syn(port) if early.contains(port));
         let rotation = Rotation::new(questions.len() as u32, mix(seed ^ 0x706f_7274), is_early);
-        PortTable { rotation, questions, tcp: tcp_at, udp: udp_at, seed }
+        PortTable { rotation, questions, tcp: tcp_at, udp: udp_at, udp_len: udp.len() as u32, seed }
     }
 
     /// Number of questions for each host.
@@ -89,13 +91,18 @@ impl PortTable {
         self.questions.len() as u32
     }
 
+    /// Its UDP ports.
+    fn udp_ports(&self) -> impl Iterator<Item = u16> + '_ {
+        self.questions.iter().filter_map(|ask| if let Ask::Udp(port) = ask { Some(*port) } else { None })
+    }
+
     fn hash(&self, ip: IpAddr) -> u64 {
         let n = to_u128(ip);
         mix(self.seed ^ n as u64 ^ ((n >> 64) as u64).rotate_left(17))
     }
 
-    fn in_round(&self, round: u32, ip: IpAddr) -> Ask {
-        self.questions[self.rotation.question(round, self.hash(ip)) as usize]
+    fn in_round(&self, round: u32, ip: IpAddr) -> u32 {
+        self.rotation.question(round, self.hash(ip))
     }
 
     fn round(&self, ask: Ask, ip: IpAddr) -> Option<u32> {
@@ -149,6 +156,25 @@ impl Cells {
         }
     }
 
+    /// Of these, TCP ports; of a list, all.
+    pub fn tcp_questions(&self) -> u32 {
+        match self {
+            Cells::Grid { table, rounds, .. } => {
+                let all = u64::from(table.len().max(1));
+                (u64::from(*rounds) * (all - u64::from(table.udp_len)) / all) as u32
+            }
+            Cells::List { list, .. } => list.len() as u32,
+        }
+    }
+
+    /// Whether UDP ports are among them.
+    pub fn has_udp(&self) -> bool {
+        match self {
+            Cells::Grid { table, .. } => table.udp_len > 0,
+            Cells::List { list, .. } => list.iter().any(|(_, ask)| matches!(ask, Ask::Udp(_))),
+        }
+    }
+
     /// Questions that a host has been asked when everything before `next` has been drawn.
     pub fn asked(&self, host: u32, next: u64) -> u32 {
         match self {
@@ -170,8 +196,21 @@ impl Cells {
         }
     }
 
-    /// Host and question of a cell.
-    pub fn at(&self, cell: u64, at_work: &Hosts) -> (u32, Ask) {
+    /// The UDP ports that a host is asked: whether nothing is known to ask there, port and cell.
+    pub fn udp_of(&self, host: u32, ip: IpAddr) -> Vec<(bool, u16, u64)> {
+        let known = |port: u16| Payloads::builtin().of_port(port).len() > 0;
+        let cell = |port: u16| Some((!known(port), port, self.place(host, ip, Ask::Udp(port))?));
+        match self {
+            Cells::Grid { table, .. } => table.udp_ports().filter_map(cell).collect(),
+            Cells::List { list, .. } => {
+                let asked = list.iter().filter(|(of, _)| *of == host);
+                asked.filter_map(|(_, ask)| if let Ask::Udp(port) = ask { cell(*port) } else { None }).collect()
+            }
+        }
+    }
+
+    /// Host and number of the question of a cell; a list has no numbers.
+    pub fn question(&self, cell: u64, at_work: &Hosts) -> Option<(u32, u32)> {
         match self {
             Cells::Grid { table, hosts, first_round, stride, .. } => {
                 // Cells of a slice fit into 32 bits, and 32 bits are divided faster than 64.
@@ -179,7 +218,37 @@ impl Cells {
                     Ok(cell) => (cell / hosts, cell % hosts),
                     Err(_) => ((cell / u64::from(*hosts)) as u32, (cell % u64::from(*hosts)) as u32),
                 };
-                (host, table.in_round(first_round + round * stride, at_work.ip(host)))
+                Some((host, table.in_round(first_round + round * stride, at_work.ip(host))))
+            }
+            Cells::List { .. } => None,
+        }
+    }
+
+    /// The TCP port of a question.
+    pub fn port_of(&self, question: u32) -> Option<u16> {
+        match self {
+            Cells::Grid { table, .. } => match table.questions.get(question as usize)? {
+                Ask::Syn(port) => Some(*port),
+                _ => None,
+            },
+            Cells::List { .. } => None,
+        }
+    }
+
+    /// Questions there are, asked here or not.
+    pub fn all_questions(&self) -> u32 {
+        match self {
+            Cells::Grid { table, .. } => table.len(),
+            Cells::List { list, .. } => list.len() as u32,
+        }
+    }
+
+    /// Host and question of a cell.
+    pub fn at(&self, cell: u64, at_work: &Hosts) -> (u32, Ask) {
+        match self {
+            Cells::Grid { table, .. } => {
+                let (host, question) = self.question(cell, at_work).unwrap_or_default();
+                (host, table.questions[question as usize])
             }
             Cells::List { list, .. } => list[cell as usize],
         }

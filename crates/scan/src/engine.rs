@@ -18,7 +18,7 @@ use crate::target::{Part, Targets};
 use crate::walk::End;
 use crate::way::{WayId, Ways};
 use model::catalog::Catalog;
-use model::{Endpoint, IpRange, Proto, Scope};
+use model::{Endpoint, IpRange, Scope};
 use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -150,12 +150,12 @@ pub(crate) async fn probe_endpoints(
     endpoints.sort_unstable();
     endpoints.dedup();
     let all = endpoints.len();
-    endpoints.retain(|endpoint| endpoint.proto == Proto::Tcp && endpoint.port != 0);
-    let not_tcp = all - endpoints.len();
+    endpoints.retain(|endpoint| endpoint.port != 0);
+    let no_port = all - endpoints.len();
     let in_scope: Vec<Endpoint> = endpoints.iter().copied().filter(|&endpoint| scope.admit(endpoint).is_some()).collect();
     progress.probes_total.fetch_add(in_scope.len() as u64, Ordering::Relaxed);
     let mut run = Run::begin(wire, Common::new(scope, pace, rate_pps, timeout, (out, progress.clone(), cancel)))?;
-    run.not_probed = not_tcp as u64;
+    run.not_probed = no_port as u64;
     run.out_of_scope = (endpoints.len() - in_scope.len()) as u128;
     let tries = retries.saturating_add(1);
     let nobody = HashSet::new();
@@ -173,7 +173,7 @@ pub(crate) async fn probe_endpoints(
         let Some(hosts) = run.neighbors(hosts, false).await? else {
             return Ok(run.end(End::Cancelled));
         };
-        let asked = chunk.iter().filter_map(|endpoint| Some((hosts.index(endpoint.ip)?, Ask::Syn(endpoint.port))));
+        let asked = chunk.iter().filter_map(|endpoint| Some((hosts.index(endpoint.ip)?, Ask::of(endpoint))));
         let cells = Cells::list(asked, mix(seed ^ 3));
         let telling = Telling { all: true, named: &nobody };
         let mut walk = PortWalk::new(hosts, cells, telling, None, std::mem::take(&mut meter), progress.clone());

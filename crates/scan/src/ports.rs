@@ -5,6 +5,7 @@ use crate::ask::{Answer, Ask, Said, now};
 use crate::cells::{Bits, Cells};
 use crate::hosts::Hosts;
 use crate::pseudo::{Guard, Opened};
+use crate::slow::{Doubts, Slowly};
 use crate::walk::{Draw, Walk};
 use crate::way::WayId;
 use model::{Endpoint, Observation, Proto, Reason, State};
@@ -59,6 +60,9 @@ const MOST_SKIPPED: u64 = 4_096;
 /// From so many ports on, a host that is up and has none that answers is said to be filtered altogether. Fewer prove little.
 const ALL_FILTERED: u32 = 5;
 
+/// UDP is answered by programs, which take longer than a kernel takes to refuse or accept a connection.
+const UDP_WAIT: Duration = Duration::from_millis(500);
+
 /// Asks ports. Remembers a bit for each whether it is settled, and another, once there is such a one, whether it could not be
 /// asked.
 pub(crate) struct PortWalk<'a> {
@@ -75,6 +79,9 @@ pub(crate) struct PortWalk<'a> {
     pub meter: Meter,
     /// Answers to what had been answered before.
     pub duplicates: u64,
+    udp: Doubts,
+    /// Silent UDP ports being asked again.
+    slowly: Slowly,
 }
 
 impl<'a> PortWalk<'a> {
@@ -100,12 +107,36 @@ impl<'a> PortWalk<'a> {
             progress,
             meter,
             duplicates: 0,
+            udp: Doubts::default(),
+            slowly: Slowly::default(),
         }
     }
 
     /// Begins the n-th pass over everything that is not settled.
     pub fn begin(&mut self, attempt: u8) {
         (self.plan, self.attempt) = (Plan::All(0), attempt);
+    }
+
+    /// Begins to ask UDP ports again whose silence proves little: those answered once without an id, and those of hosts that
+    /// refuse UDP ports, as slowly as hosts refuse. False when there is none. This pass draws nothing else.
+    pub fn begin_slowly(&mut self, attempt: u8, now: Instant) -> bool {
+        (self.plan, self.attempt, self.slowly) = (Plan::Listed(Vec::new(), 0), attempt, Slowly::default());
+        let settled = |cell: u64| self.settled.get(cell);
+        for (host, cell) in self.udp.answered_once().filter(|(_, cell)| !settled(*cell)) {
+            self.slowly.add(host, cell, now);
+        }
+        for host in self.udp.refusing() {
+            // Ports that have a payload first: those are what a sweep of UDP ports is for.
+            let mut cells: Vec<(bool, u16, u64)> = self.cells.udp_of(host, self.hosts.ip(host));
+            cells.retain(|(.., cell)| !settled(*cell) && !self.udp.has_answered_once(*cell));
+            cells.sort_unstable();
+            for (.., cell) in cells {
+                if !self.slowly.add(host, cell, now) {
+                    break;
+                }
+            }
+        }
+        !self.slowly.is_empty()
     }
 
     /// Passes that will not be made count as made.
@@ -179,7 +210,7 @@ impl<'a> PortWalk<'a> {
         if let Some(guard) = &mut self.guard {
             guard.finish(now(), &mut self.hosts, found);
         }
-        let ports = self.cells.questions();
+        let ports = self.cells.tcp_questions();
         if ports < ALL_FILTERED {
             return;
         }
@@ -249,12 +280,17 @@ impl Walk for PortWalk<'_> {
     }
 
     fn urgent(&mut self, now: Instant) -> Option<(u32, Ask, u8)> {
-        let (host, port, attempt) = self.guard.as_mut()?.next_control(now)?;
-        Some((host, Ask::Syn(port), attempt))
+        if let Some((host, port, attempt)) = self.guard.as_mut().and_then(|guard| guard.next_control(now)) {
+            return Some((host, Ask::Syn(port), attempt));
+        }
+        let settled = &self.settled;
+        let cell = self.slowly.next(now, |cell| !settled.get(cell))?;
+        let (host, ask) = self.cells.at(cell, &self.hosts);
+        Some((host, ask, self.attempt))
     }
 
     fn wake(&self) -> Option<Instant> {
-        self.guard.as_ref()?.wake()
+        [self.guard.as_ref().and_then(Guard::wake), self.slowly.wake()].into_iter().flatten().min()
     }
 
     fn overdue(&mut self, at: Instant, found: &mut Vec<Found>) {
@@ -265,11 +301,23 @@ impl Walk for PortWalk<'_> {
 
     fn answered(&mut self, answer: &Answer, found: &mut Vec<Found>) {
         let Some(host) = self.hosts.index(answer.ip) else { return };
+        if let Said::UdpUnsure { to_port } = answer.said {
+            let cell = self.cells.place(host, answer.ip, answer.ask);
+            if cell.is_some_and(|cell| self.udp.is_second(host, cell, to_port)) {
+                self.answered(&Answer { said: Said::UdpResponse, ..*answer }, found);
+            }
+            return;
+        }
+        if matches!((answer.ask, answer.said), (Ask::Udp(_), Said::PortUnreachable { by_target: true })) {
+            self.udp.refused(host);
+        }
         if let Some(reason) = answer.said.proves_alive() {
             self.hosts.get_mut(host).took(answer.rtt);
             self.hosts.mark_up(host, reason);
         }
-        let (Ask::Syn(port) | Ask::Udp(port)) = answer.ask else { return };
+        if !matches!(answer.ask, Ask::Syn(_) | Ask::Udp(_)) {
+            return;
+        }
         let place = self.cells.place(host, answer.ip, answer.ask);
         if answer.said == Said::CouldNotSend {
             if let Some(cell) = place.filter(|&cell| !self.settled.get(cell)) {
@@ -300,7 +348,7 @@ impl Walk for PortWalk<'_> {
                 self.duplicates += 1;
             }
         }
-        if let Some(guard) = &mut self.guard {
+        if let (Some(guard), Ask::Syn(port)) = (&mut self.guard, answer.ask) {
             let accepts = state == State::Open;
             guard.control_answered(host, port, accepts, answer, &mut self.hosts, found);
         }
@@ -311,7 +359,7 @@ impl Walk for PortWalk<'_> {
     }
 
     fn patience(&self, timeout: Duration) -> Duration {
-        let mut longest = Duration::ZERO;
+        let mut longest = if self.cells.has_udp() { UDP_WAIT.min(timeout) } else { Duration::ZERO };
         let mut look = |host: u32| {
             let host = self.hosts.get(host);
             if host.way == WayId::KERNEL {

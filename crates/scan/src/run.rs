@@ -244,11 +244,16 @@ impl Run {
                 return Ok(End::Cancelled);
             }
         }
-        self.tell_silent(walk).await
+        self.tell_silent(walk, tries).await
     }
 
-    /// The walk is over: what stayed silent is told.
-    async fn tell_silent(&mut self, walk: &mut PortWalk<'_>) -> Result<End, ScanError> {
+    /// The walk is over but for UDP ports that are asked slowly: what stayed silent is told.
+    async fn tell_silent(&mut self, walk: &mut PortWalk<'_>, tries: u8) -> Result<End, ScanError> {
+        let slowly = walk.begin_slowly(tries, Instant::now());
+        if slowly && self.walker.pass(walk, self.timeout).await? == End::Cancelled {
+            self.duplicates += walk.duplicates;
+            return Ok(End::Cancelled);
+        }
         self.duplicates += walk.duplicates;
         self.not_probed += walk.not_probed();
         walk.finish(&mut self.walker.found);

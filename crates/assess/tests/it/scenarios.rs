@@ -44,6 +44,31 @@ fn a_refusal_closes_within_seconds_and_silence_within_a_minute_and_a_half() {
 }
 
 #[test]
+fn a_udp_service_opens_by_its_answer_and_closes_by_refusal_or_by_silence_that_lasts() {
+    check(
+        "sweep  1m
+         at 0m  drop 10.0.0.9:161/udp
+         at 0m  open 10.0.0.7:161/udp snmp
+         at 0m  open 10.0.0.8:53/udp dns
+         run 90s
+         expect port 10.0.0.9:161/udp absent               # silence alone is nothing
+         expect port 10.0.0.7:161/udp open openings=1
+         expect no exposure 10.0.0.9:161/udp
+         at 2m  refuse 10.0.0.7:161/udp
+         at 2m  drop 10.0.0.8:53/udp
+         run 30s
+         expect port 10.0.0.7:161/udp closed reason=icmp-port-unreachable lag=10s..20s
+         expect port 10.0.0.8:53/udp open
+         run 2m
+         expect port 10.0.0.8:53/udp closed reason=timeout lag=60s..90s
+         at 10m open 10.0.0.8:53/udp dns
+         run 90s
+         expect port 10.0.0.8:53/udp open openings=2
+         expect events 10.0.0.8:53/udp endpoint.pending endpoint.opened service.changed endpoint.closed endpoint.pending endpoint.reopened service.changed",
+    );
+}
+
+#[test]
 fn one_lost_answer_closes_nothing() {
     check(
         "sweep   10m

@@ -20,7 +20,7 @@ use model::observation::{Observation, Reason, State};
 use model::port_state::Phase;
 use model::service::{Identification, Identity};
 use model::settings::Hysteresis;
-use model::{AssetId, Duration, Endpoint, Service, Ts, Vantage};
+use model::{AssetId, Duration, Endpoint, Proto, Service, Ts, Vantage};
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
@@ -214,11 +214,15 @@ impl World {
 
     /// One probe of one door: reported when it is open, or when its state was asked for by name.
     fn look(&mut self, endpoint: Endpoint, identify: bool, report_not_open: bool) {
+        let udp = endpoint.proto == Proto::Udp;
         let (state, reason, service) = match self.doors.get(&endpoint) {
+            Some(Door::Open(service)) if udp => (State::Open, Reason::UdpResponse, service.clone()),
             Some(Door::Open(service)) => {
                 (State::Open, if identify { Reason::Connected } else { Reason::SynAck }, service.clone())
             }
+            Some(Door::Refuses) if udp => (State::Closed, Reason::IcmpPortUnreachable, None),
             Some(Door::Refuses) => (State::Closed, Reason::Rst, None),
+            _ if udp => (State::OpenFiltered, Reason::Timeout, None),
             _ => (State::Filtered, Reason::Timeout, None),
         };
         if state != State::Open && !report_not_open {

@@ -24,3 +24,26 @@ fn the_reference_lists_what_the_catalogue_recognises() {
         assert!(proved.starts_with(proof), "`{}` is proved by {proof}, the table says {proved}", service.name);
     }
 }
+
+#[test]
+fn the_reference_lists_every_udp_payload_as_the_catalogue_has_it() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference/udp.md");
+    let text = std::fs::read_to_string(&file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
+    for payload in model::udp::Payloads::builtin().all() {
+        let mut question = Vec::new();
+        payload.render(0, 61_000, &mut question);
+        for port in &payload.ports {
+            let row = format!(
+                "| {port}/udp | `{}` | `{}` | {} | {} | {} | {} | {} |",
+                payload.name,
+                payload.service,
+                payload.asks,
+                question.len(),
+                payload.ratio,
+                payload.source,
+                payload.proved.replace('-', " "),
+            );
+            assert!(text.lines().any(|line| line == row), "{} lacks this row:\n{row}", file.display());
+        }
+    }
+}
