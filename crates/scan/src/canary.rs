@@ -117,7 +117,9 @@ impl Canaries {
         };
         // Of several to the same endpoint, the one whose age is nearest to the round trip.
         let rtt = self.rtt.map_or(0, |(mean, _)| mean);
-        let flight = (self.flying.iter_mut())
+        // A host that refuses a whole range of ports is heard often, and nearly never for a canary.
+        let asked = self.hosts[slot as usize].known.iter().any(|k| k.ask == ask);
+        let flight = (self.flying.iter_mut().take_while(|_| asked))
             .filter(|f| f.host == slot && f.ask == ask && !f.answered)
             .min_by_key(|f| now.saturating_sub(f.sent).abs_diff(rtt));
         if let Some(flight) = flight {
@@ -249,6 +251,12 @@ impl Canaries {
     /// Whether what became of all canaries of this epoch and earlier ones has been said.
     pub fn decided(&self, epoch: u64) -> bool {
         self.flying.iter().find(|f| !f.told).is_none_or(|f| f.epoch > epoch)
+    }
+
+    /// Whether there are any of which nothing is known yet.
+    pub fn undecided(&self, now: u64) -> bool {
+        let wait = self.wait_ns();
+        self.flying.iter().any(|f| !f.told && !f.answered && now < f.sent + wait)
     }
 
     fn note(&mut self, outcome: Outcome) {

@@ -162,7 +162,6 @@ pub(crate) struct Congestion {
     blind_until: u64,
     epochs: VecDeque<Epoch>,
     counts: Counts,
-    next_canary: f64,
     dice: u64,
     /// Over the whole sweep.
     total: Tally,
@@ -187,7 +186,6 @@ impl Congestion {
             blind_until: 0,
             epochs: VecDeque::new(),
             counts: Counts::default(),
-            next_canary: now as f64,
             dice: 0,
             total: Tally::default(),
             reported_drops: 0,
@@ -216,23 +214,17 @@ impl Congestion {
         self.epochs.back().map_or(0, |e| e.number)
     }
 
-    /// Whether a canary should be sent now; counts it as sent.
-    pub fn canary_due(&mut self, now: u64) -> bool {
-        if (now as f64) < self.next_canary {
-            return false;
-        }
-        let per_second = (self.rate_pps * CANARY_SHARE).clamp(LEAST_CANARIES, MOST_CANARIES).min(self.rate_pps / 4.0);
-        // Half and half again as long by turns that nobody else takes: a path that lets something through at regular times
-        // must not do so for all canaries or for none. After a pause they are not caught up in a burst.
+    /// How many probes go before the next canary. Counted rather than timed, and half and half again as many by turns that
+    /// nobody else takes: probes leave in bursts, and what drops the last of each burst must not spare the canaries.
+    pub fn canary_gap(&mut self) -> u64 {
         self.dice = mix(self.dice.wrapping_add(1));
+        let share = self.canaries_per_second() / self.rate_pps;
         let spread = 0.5 + (self.dice >> 11) as f64 / (1u64 << 53) as f64;
-        self.next_canary = (self.next_canary + spread * SECOND as f64 / per_second).max(now as f64);
-        true
+        (spread / share) as u64
     }
 
-    /// When the next canary is due.
-    pub fn next_canary(&self) -> u64 {
-        self.next_canary as u64
+    fn canaries_per_second(&self) -> f64 {
+        (self.rate_pps * CANARY_SHARE).clamp(LEAST_CANARIES, MOST_CANARIES).min(self.rate_pps / 4.0)
     }
 
     /// Some time has passed, ten milliseconds or so: decides the rate from now on, and says which stretches of the walk have
@@ -250,6 +242,14 @@ impl Congestion {
             self.begin_epoch(now);
         }
         self.settle(canaries, false)
+    }
+
+    /// The walk begins anew: positions count from its beginning.
+    pub fn begin_pass(&mut self, now: u64) {
+        self.counts.position = 0;
+        // What is still open belongs to a walk that is over.
+        self.epochs.iter_mut().for_each(|epoch| epoch.closed = true);
+        self.begin_epoch(now);
     }
 
     /// The stretches that lost too much, of all that was sent: the walk is over, and nothing more is waited for.
@@ -304,6 +304,15 @@ impl Congestion {
         let seconds = epoch.ended.map_or(0.0, |at| (at - epoch.began) as f64 / SECOND as f64);
         let trusted = if seconds > 0.0 { answers >= UNLIMITED_RSTS * seconds } else { answers >= UNLIMITED_RSTS / 10.0 };
         if trusted { closed } else { Tally::default() }
+    }
+
+    /// Whether what an epoch lost was lost by many hosts rather than often by a few.
+    fn is_spread(epoch: &Epoch) -> bool {
+        let lost = epoch.tallies.iter().map(|(o, c)| o.lost + c.lost);
+        let (hosts, lost) = lost.filter(|n| *n > 0).fold((0, 0), |(hosts, all), n| (hosts + 1, all + n));
+        let among = epoch.tallies.iter().filter(|(o, c)| o.decided + c.decided > 0).count() as u32;
+        // As many hosts as losses, as far as there are hosts: with fewer, some are hit twice by chance.
+        3 * hosts >= 2 * lost.min(among / 2) && hosts > among / WORST_ONE_IN as u32 / 2
     }
 
     fn current(&self) -> &Epoch {
@@ -370,8 +379,7 @@ impl Congestion {
 
     /// How many canaries must be decided before a reduction is judged.
     fn enough(&self) -> u32 {
-        let per_second = (self.rate_pps * CANARY_SHARE).clamp(LEAST_CANARIES, MOST_CANARIES);
-        (per_second / 5.0).clamp(8.0, 40.0) as u32
+        (self.canaries_per_second() / 5.0).clamp(8.0, 40.0) as u32
     }
 
     fn decide(&mut self, now: u64, canaries: &mut Canaries) {
@@ -382,6 +390,7 @@ impl Congestion {
         }
         let seen = self.evidence(epoch, canaries, false);
         let sober = self.evidence(epoch, canaries, true);
+        let spread = Self::is_spread(epoch);
         let actual = self.actual_pps(epoch, now);
         // Nobody to ask, or nobody whose silence would mean anything.
         let blind = now < self.blind_until || {
@@ -433,8 +442,8 @@ impl Congestion {
                 }
             }
             Phase::Cruise { until } => {
-                if sober.lost >= 3 && sober.decided >= 60 && sober.loss() > self.expected + MILD {
-                    self.mild(now, sober, actual);
+                if seen.lost >= 3 && spread && seen.decided >= 60 && seen.loss() > self.expected + MILD {
+                    self.mild(now, seen, actual);
                 } else if age > EPOCH_NS - INTERVAL_NS && seen.lost >= 2 && seen.suspicious(self.expected) {
                     // A little too close to the limit, perhaps.
                     let least = LEAST_CRUISE * self.path_pps.unwrap_or(actual);
@@ -448,7 +457,7 @@ impl Congestion {
                 // Below the limit there is nothing to fear; above it, one in ten is to be seen before the next step.
                 let above = self.path_pps.is_some_and(|path| self.rate_pps > path);
                 let enough = if above { self.enough() } else { least.max(self.enough() / 2) };
-                if seen.decided >= enough && sober.suspicious(self.expected) && seen.lost >= 2 {
+                if seen.decided >= enough && spread && seen.suspicious(self.expected) && seen.lost >= 2 {
                     // Where a limit is known, two in twenty are no chance; a few more are waited for to know how much it is.
                     if seen.decided >= 2 * enough && seen.loss() > self.expected + TOLERATED {
                         self.overload(now, seen, actual, canaries);
@@ -456,15 +465,19 @@ impl Congestion {
                 } else if seen.decided >= enough {
                     self.clean_pps = actual;
                     let path = self.path_pps.unwrap_or(self.rate_pps);
-                    if self.rate_pps > 2.0 * path {
+                    if self.rate_pps > 4.0 * path {
                         // The limit is gone.
                         self.path_pps = None;
                         self.hold_ns = FIRST_HOLD_NS;
                         self.phase = Phase::Climb;
                     }
                     if self.rate_pps < self.ceiling_pps {
-                        // Far above what was the limit, it is hardly one any more.
-                        let step = if self.rate_pps > 1.3 * path { 2.0 * STEP - 1.0 } else { STEP };
+                        // The further above what was the limit, the less of a limit it is.
+                        let step = match self.rate_pps / path {
+                            far if far > 2.0 => 1.5,
+                            far if far > 1.3 => 2.0 * STEP - 1.0,
+                            _ => STEP,
+                        };
                         self.set_rate((self.rate_pps * step).min(4.0 * actual.max(FLOOR_PPS)), now);
                     }
                 }
@@ -480,7 +493,8 @@ impl Congestion {
         let mut delivered = actual * through;
         if !matches!(self.phase, Phase::Check { .. }) {
             // A handful of canaries measures coarsely; that a little less was carried just now is better known.
-            delivered = delivered.max(0.92 * self.clean_pps.min(actual));
+            let sure = if seen.decided >= 40 { 0.85 } else { 0.92 };
+            delivered = delivered.max(sure * self.clean_pps.min(actual));
         }
         // Unless a burst was let through just now and no more is.
         self.clean_pps = 0.0;
@@ -576,6 +590,13 @@ impl Congestion {
             }
         }
         again
+    }
+}
+
+impl std::fmt::Display for Congestion {
+    /// What it is doing and what it takes the path for.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:?}, path {:?} pps, loss expected {:.3}", self.phase, self.path_rate_pps(), self.expected)
     }
 }
 

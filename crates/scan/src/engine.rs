@@ -66,7 +66,7 @@ pub(crate) async fn sweep(
     let rounds = part.rounds(table.len());
     progress.probes_total.fetch_add(part.hosts * u64::from(rounds), Ordering::Relaxed);
     let common = Common::new(scope, pace, rate_pps, timeout, (out, progress.clone(), cancel));
-    let mut run = Run::begin(wire, Common { tap: sweep.tap, dry_run, ..common })?;
+    let mut run = Run::begin(wire, Common { adapt: sweep.adapt, tap: sweep.tap, dry_run, ..common })?;
     run.hosts_total = part.hosts;
     run.out_of_scope = targets.out_of_scope;
     if rounds == 0 || part.hosts == 0 {
@@ -113,7 +113,8 @@ pub(crate) async fn liveness(
     let Ping { targets: wanted, scope, pace, rate_pps, retries, timeout, seed, .. } = ping;
     let targets = targets(&wanted, &scope, 1, seed)?;
     progress.probes_total.fetch_add(targets.len(), Ordering::Relaxed);
-    let mut run = Run::begin(wire, Common::new(scope, pace, rate_pps, timeout, (out, progress.clone(), cancel)))?;
+    let common = Common::new(scope, pace, rate_pps, timeout, (out, progress.clone(), cancel));
+    let mut run = Run::begin(wire, Common { adapt: ping.adapt, ..common })?;
     run.hosts_total = targets.len();
     run.out_of_scope = targets.out_of_scope;
     if !run.find_ways(targets.ranges()).await? {
@@ -154,7 +155,8 @@ pub(crate) async fn probe_endpoints(
     let no_port = all - endpoints.len();
     let in_scope: Vec<Endpoint> = endpoints.iter().copied().filter(|&endpoint| scope.admit(endpoint).is_some()).collect();
     progress.probes_total.fetch_add(in_scope.len() as u64, Ordering::Relaxed);
-    let mut run = Run::begin(wire, Common::new(scope, pace, rate_pps, timeout, (out, progress.clone(), cancel)))?;
+    let common = Common::new(scope, pace, rate_pps, timeout, (out, progress.clone(), cancel));
+    let mut run = Run::begin(wire, Common { adapt: recheck.adapt, ..common })?;
     run.not_probed = no_port as u64;
     run.out_of_scope = (endpoints.len() - in_scope.len()) as u128;
     let tries = retries.saturating_add(1);

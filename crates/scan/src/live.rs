@@ -146,4 +146,7 @@ impl Walk for LiveWalk {
     fn outstanding(&self) -> u64 {
         self.outstanding
     }
+    fn host_of(&self, ip: IpAddr) -> Option<u32> {
+        self.hosts.index(ip)
+    }
 }

@@ -417,14 +417,12 @@ impl Lease {
         Lease { pacer, generation: 0, own, taken: (None, None), caps: Vec::new(), held: HashMap::default() }
     }
 
-    /// The caps it is part of.
-    pub fn pacer(&self) -> &Arc<Pacer> {
-        &self.pacer
-    }
-
-    /// The sweep's own gate.
-    pub fn own(&mut self) -> Option<&mut Gate> {
-        self.own.as_mut()
+    /// The rate from now on, of a sweep whose rate may change.
+    pub fn set_rate(&mut self, pps: u32, now: Instant) {
+        let now = self.pacer.nanos(now);
+        if let Some(own) = self.own.as_mut().filter(|own| own.rate_pps() != u64::from(pps)) {
+            own.set_rate(pps, now);
+        }
     }
 
     /// How many probes to ask for at a time.
@@ -522,31 +520,6 @@ impl Lease {
 
 /// The largest batch, see [`Gate::batch`].
 const MOST_AT_ONCE: u32 = 256;
-
-/// The cap of one sweep alone, asked probe by probe.
-#[derive(Debug)]
-pub(crate) struct OwnPace {
-    epoch: Instant,
-    gate: Option<Gate>,
-}
-
-impl OwnPace {
-    pub fn new(pps: Option<u32>) -> Self {
-        OwnPace { epoch: Instant::now(), gate: pps.map(Gate::exact) }
-    }
-    /// When the next probe may leave, if not now.
-    pub fn wait(&self, now: Instant) -> Option<Instant> {
-        let now_ns = now.saturating_duration_since(self.epoch).as_nanos() as u64;
-        let ready = self.gate.as_ref()?.ready(1, now_ns);
-        (ready > now_ns).then(|| self.epoch + Duration::from_nanos(ready))
-    }
-    /// Counts a probe.
-    pub fn take(&mut self, now: Instant) {
-        if let Some(gate) = &mut self.gate {
-            gate.take(1, now.saturating_duration_since(self.epoch).as_nanos() as u64);
-        }
-    }
-}
 
 #[cfg(test)]
 mod tests {

@@ -6,11 +6,13 @@ use crate::cells::{Bits, Cells};
 use crate::hosts::Hosts;
 use crate::pseudo::{Guard, Opened};
 use crate::slow::{Doubts, Slowly};
+use crate::stretch::Stretches;
 use crate::walk::{Draw, Walk};
 use crate::way::WayId;
 use model::{Endpoint, Observation, Proto, Reason, State};
 use std::collections::HashSet;
 use std::net::IpAddr;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -52,6 +54,8 @@ enum Plan {
     All(u64),
     /// These, from this place of the list on.
     Listed(Vec<u64>, usize),
+    /// Parts of all.
+    Parts(Stretches),
 }
 
 /// Words of settled cells skipped in one draw: a quarter of a million cells, some ten microseconds.
@@ -137,6 +141,18 @@ impl<'a> PortWalk<'a> {
             }
         }
         !self.slowly.is_empty()
+    }
+
+    /// Begins a pass over parts of the last one, given by its positions: what is not settled there is asked once more.
+    pub fn walk_again(&mut self, parts: &[Range<u64>]) {
+        self.plan = match std::mem::replace(&mut self.plan, Plan::All(0)) {
+            Plan::All(_) => Plan::Parts(Stretches::new(parts.to_vec())),
+            Plan::Listed(cells, _) => {
+                let parts = parts.iter().map(|part| &cells[part.start as usize..part.end as usize]);
+                Plan::Listed(parts.flatten().copied().collect(), 0)
+            }
+            Plan::Parts(stretches) => Plan::Parts(stretches.parts(parts)),
+        };
     }
 
     /// Passes that will not be made count as made.
@@ -271,6 +287,13 @@ impl Walk for PortWalk<'_> {
                 self.meter.add(passed, &self.progress);
                 if open { self.question(cell, found) } else { Draw::Skipped }
             }
+            Plan::Parts(stretches) => {
+                let Some(left) = stretches.left() else { return Draw::End };
+                let cell = self.settled.next_clear(left.start, MOST_SKIPPED).min(left.end);
+                let open = cell < left.end && !self.settled.get(cell);
+                stretches.walk_to(cell + u64::from(open));
+                if open { self.question(cell, found) } else { Draw::Skipped }
+            }
             Plan::Listed(cells, next) => {
                 let Some(&cell) = cells.get(*next) else { return Draw::End };
                 *next += 1;
@@ -356,6 +379,19 @@ impl Walk for PortWalk<'_> {
 
     fn outstanding(&self) -> u64 {
         self.outstanding + self.guard.as_ref().map_or(0, Guard::undecided)
+    }
+
+    fn host_of(&self, ip: IpAddr) -> Option<u32> {
+        // A host that accepts everything proves nothing about the path: what is in front of it may answer.
+        self.hosts.index(ip).filter(|host| !self.hosts.get(*host).pseudo)
+    }
+
+    fn position(&self) -> u64 {
+        match &self.plan {
+            Plan::All(next) => *next,
+            Plan::Listed(_, next) => *next as u64,
+            Plan::Parts(stretches) => stretches.walked(),
+        }
     }
 
     fn patience(&self, timeout: Duration) -> Duration {

@@ -17,6 +17,7 @@ use crate::pace::{Lease, Pacer};
 use crate::ports::PortWalk;
 use crate::syn::SynAsker;
 use crate::tap::{Seen, Tap};
+use crate::tempo::{CEILING_PPS, Tempo};
 use crate::walk::{Asker, End, Tally, Walker};
 use crate::way::{Way, WayId, Ways};
 use model::{IpRange, Scope};
@@ -36,6 +37,9 @@ const NEIGHBOR_WAIT: Duration = Duration::from_millis(300);
 /// Added to the time an answer may take: for the scheduler, and for the task that makes a `connect` to run.
 const GRACE: Duration = Duration::from_millis(30);
 
+/// How often a pass is made over what it lost. Each time the rate is closer to what the path takes, and less is left.
+const MOST_AGAIN: u32 = 6;
+
 /// Where probes go: this machine's network, or one in memory.
 pub(crate) enum Wire {
     Real(Method),
@@ -50,6 +54,8 @@ pub(crate) struct Common {
     pub scope: Scope,
     pub pace: Arc<Pacer>,
     pub rate_pps: Option<u32>,
+    /// The rate is a ceiling, and follows the path.
+    pub adapt: bool,
     pub timeout: Duration,
     pub out: Sender<Found>,
     pub progress: Arc<Progress>,
@@ -69,7 +75,7 @@ impl Common {
         timeout: Duration,
         (out, progress, cancel): (Sender<Found>, Arc<Progress>, CancellationToken),
     ) -> Self {
-        Common { scope, pace, rate_pps, timeout, out, progress, cancel, tap: None, dry_run: false }
+        Common { scope, pace, rate_pps, adapt: false, timeout, out, progress, cancel, tap: None, dry_run: false }
     }
 }
 
@@ -99,7 +105,7 @@ pub(crate) struct Run {
 
 impl Run {
     pub fn begin(wire: Wire, common: Common) -> Result<Run, ScanError> {
-        let Common { scope, pace, rate_pps, timeout, out, progress, cancel, tap, dry_run } = common;
+        let Common { scope, pace, rate_pps, adapt, timeout, out, progress, cancel, tap, dry_run } = common;
         let (method, note) = if dry_run { (Method::Syn, "nothing is sent".into()) } else { choose(&wire)? };
         let before = (progress.hosts_up.load(Ordering::Relaxed), progress.open_found.load(Ordering::Relaxed));
         let make: Option<MakeLink> = match wire {
@@ -114,13 +120,21 @@ impl Run {
         let syn = make.map(|make| SynAsker::new(Secret::random(), inbox.clone(), make)).transpose();
         let syn = syn.map_err(|source| ScanError::RawSockets { source })?;
         let connect = ConnectAsker::new(inbox.clone(), timeout);
+        // What `connect` does on the way is the kernel's, and a dry run meets no path.
+        let tempo = (adapt && syn.is_some() && !dry_run).then(|| Tempo::new(rate_pps.unwrap_or(CEILING_PPS)));
+        let lease = match &tempo {
+            Some(tempo) => Lease::with(pace, Some(tempo.gate())),
+            None => Lease::new(pace, rate_pps),
+        };
         let walker = Walker {
             asker: Asker { syn, connect, ways: Ways::new() },
             inbox,
             out,
             progress,
             cancel,
-            lease: Lease::new(pace, rate_pps),
+            lease,
+            tempo,
+            again: Vec::new(),
             admission: Admission::new(scope),
             tally: Tally::default(),
             found: Vec::new(),
@@ -143,7 +157,7 @@ impl Run {
     }
 
     pub fn end(self, end: End) -> Summary {
-        let Walker { progress, asker, inbox, tally, .. } = &self.walker;
+        let Walker { progress, asker, inbox, tally, tempo, .. } = &self.walker;
         let syn = asker.syn.as_ref();
         let sending = tally.sending.as_secs_f64();
         Summary {
@@ -156,8 +170,8 @@ impl Run {
             cancelled: end == End::Cancelled,
             drops: syn.map_or(0, SynAsker::drops) + inbox.overrun(),
             rate_pps: if sending > 0.0 { tally.sent as f64 / sending } else { 0.0 },
-            path_rate_pps: None,
-            loss: self.loss,
+            path_rate_pps: tempo.as_ref().and_then(Tempo::path_rate_pps),
+            loss: self.loss.or_else(|| tempo.as_ref().and_then(Tempo::loss)),
             duplicates: self.duplicates,
             rejected: syn.map_or(0, SynAsker::rejected),
             retransmitted: tally.repeated,
@@ -239,12 +253,27 @@ impl Run {
                 break;
             }
             walk.begin(attempt);
-            if self.walker.pass(walk, self.timeout).await? == End::Cancelled {
+            if self.pass_over(walk).await? == End::Cancelled {
                 self.duplicates += walk.duplicates;
                 return Ok(End::Cancelled);
             }
         }
         self.tell_silent(walk, tries).await
+    }
+
+    /// One pass, and again over the stretches of it that the path lost, at the rate that it was found to take.
+    async fn pass_over(&mut self, walk: &mut PortWalk<'_>) -> Result<End, ScanError> {
+        for _ in 0..MOST_AGAIN {
+            if self.walker.pass(walk, self.timeout).await? == End::Cancelled {
+                return Ok(End::Cancelled);
+            }
+            let again = std::mem::take(&mut self.walker.again);
+            if again.is_empty() || crate::walk::Walk::outstanding(walk) == 0 {
+                break;
+            }
+            walk.walk_again(&again);
+        }
+        Ok(End::Done)
     }
 
     /// The walk is over but for UDP ports that are asked slowly: what stayed silent is told.

@@ -11,10 +11,12 @@ use crate::held::Held;
 use crate::link::Outlet;
 use crate::pace::Lease;
 use crate::syn::SynAsker;
+use crate::tempo::Tempo;
 use crate::way::{Way, WayId, Ways};
 use model::InScope;
 use std::io;
 use std::net::IpAddr;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -42,6 +44,14 @@ pub(crate) trait Walk {
     fn answered(&mut self, answer: &Answer, found: &mut Vec<Found>);
     /// Questions that are open still; at zero the walk ends.
     fn outstanding(&self) -> u64;
+    /// Where a host stands, if it is at work; asked for canaries only.
+    fn host_of(&self, _ip: IpAddr) -> Option<u32> {
+        None
+    }
+    /// How many questions of the pass under way have been drawn or skipped.
+    fn position(&self) -> u64 {
+        0
+    }
     /// How long to listen after the last probe, given how long an answer may take.
     fn patience(&self, timeout: Duration) -> Duration {
         timeout
@@ -105,6 +115,11 @@ pub(crate) struct Walker {
     pub progress: Arc<Progress>,
     pub cancel: CancellationToken,
     pub lease: Lease,
+    /// What makes the rate, unless it is fixed.
+    pub tempo: Option<Tempo>,
+    /// The stretches of the last pass, by [`Walk::position`], in which the path lost so much that what stayed silent there
+    /// should be asked again.
+    pub again: Vec<Range<u64>>,
     pub admission: Admission,
     pub tally: Tally,
     pub found: Vec<Found>,
@@ -178,7 +193,13 @@ impl Walker {
     pub async fn pass(&mut self, walk: &mut impl Walk, timeout: Duration) -> Result<End, ScanError> {
         let now = Instant::now();
         let mut pass = Pass { held: Held::default(), waiting: None, ended: false, began: now, last_sent: now, listen: None };
+        if let Some(tempo) = &mut self.tempo {
+            tempo.begin_pass(now);
+        }
         let end = self.turns(walk, &mut pass, timeout).await;
+        if let Some(tempo) = &mut self.tempo {
+            self.again = tempo.end_pass(Instant::now());
+        }
         self.tally.sending += pass.last_sent - pass.began;
         if matches!(end, Ok(End::Done)) {
             return end;
@@ -196,12 +217,13 @@ impl Walker {
             if self.flush().await == End::Cancelled {
                 return Ok(End::Cancelled);
             }
+            self.set_rate(walk);
             let next = match self.turn(walk, pass, timeout)? {
                 // What has been gathered leaves before anything is waited for.
                 next @ (Next::Wait(_) | Next::Done) => self.asker.hand_over()?.map_or(next, Next::Room),
                 next => next,
             };
-            match next {
+            match self.until_tick(walk, next) {
                 Next::Turn => tokio::task::yield_now().await,
                 Next::Done => return Ok(self.flush().await),
                 Next::Wait(at) => tokio::select! {
@@ -223,10 +245,51 @@ impl Walker {
     /// Looks at the answers that have arrived.
     fn take_in(&mut self, walk: &mut impl Walk) {
         self.inbox.take(&mut self.answers);
+        if let Some(tempo) = self.tempo.as_mut().filter(|_| !self.answers.is_empty()) {
+            tempo.heard(&self.answers, Instant::now());
+        }
         for answer in &self.answers {
             walk.answered(answer, &mut self.found);
         }
         self.answers.clear();
+    }
+
+    /// Looks at the rate, if that follows the path.
+    fn set_rate(&mut self, walk: &impl Walk) {
+        let Some(tempo) = &mut self.tempo else { return };
+        let now = Instant::now();
+        if now < tempo.next_tick() {
+            return;
+        }
+        // What could not leave is lost by ourselves, as is what was not received.
+        let lost = self.asker.syn.as_ref().map_or(0, |syn| syn.drops() + syn.lost()) + self.inbox.overrun();
+        if let Some(pps) = tempo.tick(now, self.tally.sent, lost, walk.position()) {
+            self.lease.set_rate(pps, now);
+        }
+    }
+
+    /// No longer than until the rate is looked at again; and not done while canaries may tell what has to be asked again.
+    fn until_tick(&self, walk: &impl Walk, next: Next) -> Next {
+        match (&self.tempo, next) {
+            (Some(tempo), Next::Wait(at)) => Next::Wait(at.min(tempo.next_tick())),
+            (Some(tempo), Next::Done) if walk.outstanding() > 0 && tempo.undecided(Instant::now()) => {
+                Next::Wait(tempo.next_tick())
+            }
+            (_, next) => next,
+        }
+    }
+
+    /// The next canary, if its host is at work.
+    fn canary(&mut self, walk: &impl Walk, now: Instant) -> Option<Probe> {
+        let tempo = self.tempo.as_mut()?;
+        let (ip, ask) = tempo.canary(now)?;
+        let host = walk.host_of(ip);
+        if host.is_none() || self.lease.allows(ip, now).is_err() {
+            tempo.unsent(host.is_none().then_some(ip));
+            return None;
+        }
+        // Asked before, so not the first try.
+        host.map(|host| Probe { host, ask, attempt: 1, allowed: true })
     }
 
     /// Sends as many probes as the caps give tokens for, or says what to wait for.
@@ -273,7 +336,9 @@ impl Walker {
         let mut drawn = 0;
         while *used < granted && drawn < MOST_DRAWN {
             let mut from = None;
-            let probe = pass.waiting.take().or_else(|| walk.urgent(now).map(Probe::from)).or_else(|| {
+            let is_due = self.tempo.as_mut().is_some_and(Tempo::canary_is_due);
+            let due = if is_due { self.canary(walk, now) } else { None };
+            let probe = due.or_else(|| pass.waiting.take()).or_else(|| walk.urgent(now).map(Probe::from)).or_else(|| {
                 let (probe, lane) = pass.held.pop(now)?;
                 from = Some(lane);
                 Some(probe)
@@ -309,6 +374,9 @@ impl Walker {
             match sent {
                 Ok(()) => {
                     *used += 1;
+                    if let Some(tempo) = &mut self.tempo {
+                        tempo.probe_left();
+                    }
                     self.tally.repeated += u64::from(probe.attempt > 0);
                 }
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {

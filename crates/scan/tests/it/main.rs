@@ -6,6 +6,7 @@ mod loopback;
 mod memory;
 mod namespaces;
 mod pace;
+mod tempo;
 
 use model::address::IpRange;
 use model::settings::Pace;
