@@ -13,6 +13,7 @@ use crate::hosts::Hosts;
 use crate::order::mix;
 use crate::ports::{Meter, PortWalk, Telling};
 use crate::pseudo::Guard;
+use crate::resume::{Checkpoint, Keeper, holds};
 use crate::run::{Common, Run, Wire};
 use crate::target::{Part, Targets};
 use crate::walk::End;
@@ -64,6 +65,9 @@ pub(crate) async fn sweep(
     let table = Arc::new(PortTable::new(&sweep.ports, &sweep.udp_ports, &early, seed));
     let part = targets.part(shard);
     let rounds = part.rounds(table.len());
+    let beginning = Checkpoint::beginning(targets.ranges(), &sweep.ports, &sweep.udp_ports, seed, shard);
+    let from = sweep.resume.unwrap_or_else(|| beginning.clone());
+    from.admit(&beginning)?;
     progress.probes_total.fetch_add(part.hosts * u64::from(rounds), Ordering::Relaxed);
     let common = Common::new(scope, pace, rate_pps, timeout, (out, progress.clone(), cancel));
     let mut run = Run::begin(wire, Common { adapt: sweep.adapt, tap: sweep.tap, dry_run, ..common })?;
@@ -77,27 +81,60 @@ pub(crate) async fn sweep(
     }
     let tries = if let Retries::Fixed(n) = retries { n.saturating_add(1) } else { 2 };
     let named_hosts: HashSet<IpAddr> = always_report.iter().map(|endpoint| endpoint.ip).collect();
-    let mut meter = Meter::new(tries.into());
-    for (first, count) in part.slices((SLICE_CELLS / u64::from(rounds)).clamp(1, SLICE_HOSTS)) {
+    let mut meter = Meter::new(if retries == Retries::Auto { 1 } else { tries.into() });
+    let mut keeper = Keeper::new(from.clone(), progress.clone(), run.timeout, !report_all);
+    let slices = part.slices((SLICE_CELLS / u64::from(rounds)).clamp(1, SLICE_HOSTS));
+    for (number, (first, count)) in slices.enumerate() {
+        if (number as u64) < from.slices {
+            progress.probes_total.fetch_sub(count * u64::from(rounds), Ordering::Relaxed);
+            continue;
+        }
+        let under_way = (number as u64 == from.slices).then_some(&from);
         let hosts = Hosts::stretch(&targets, first, count, way(&run.walker.asker.ways), progress.clone());
         let Some(mut hosts) = run.neighbors(hosts, ping).await? else {
             return Ok(run.end(End::Cancelled));
         };
-        if ping {
-            let Some(walk) = run.ping(hosts, tries).await? else {
-                return Ok(run.end(End::Cancelled));
+        let picked = under_way.and_then(|from| from.picked.as_deref());
+        if ping || picked.is_some() {
+            hosts = match picked {
+                Some(picked) => hosts.keep(|ip, _| holds(picked, ip)),
+                None => {
+                    let Some(walk) = run.ping(hosts, tries).await? else {
+                        return Ok(run.end(End::Cancelled));
+                    };
+                    // A host with an endpoint known by name is asked in any case: its state must not depend on an answer to a
+                    // ping.
+                    walk.hosts.keep(|ip, host| host.up.is_some() || named_hosts.contains(&ip))
+                }
             };
-            // A host with an endpoint known by name is asked in any case: its state must not depend on an answer to a ping.
-            hosts = walk.hosts.keep(|ip, host| host.up.is_some() || named_hosts.contains(&ip));
             progress.probes_total.fetch_sub((count - hosts.len()) * u64::from(rounds), Ordering::Relaxed);
         }
+        let done = under_way.map_or(0, |from| from.cells);
+        keeper.begin(ping.then_some(&hosts), done);
         let guard = Guard::new(rounds, run.timeout, mix(seed ^ mix(first)), &always_report);
         let telling = Telling { all: report_all, named: &always_report };
         let cells = Cells::grid(table.clone(), hosts.len(), &part);
         let mut walk = PortWalk::new(hosts, cells, telling, Some(guard), std::mem::take(&mut meter), progress.clone());
-        if run.ports(&mut walk, tries).await? == End::Cancelled {
+        walk.keeper = Some(keeper);
+        let mut end = End::Done;
+        if let Some(from) = under_way.filter(|from| from.cells > 0)
+            && walk.go_on(from.cells, &from.alive)
+        {
+            end = run.walker.pass(&mut walk, run.timeout).await?;
+        }
+        if end == End::Done {
+            end = match retries {
+                Retries::Fixed(_) => run.ports(&mut walk, tries).await?,
+                Retries::Auto => run.ports_choosing(&mut walk).await?,
+            };
+        }
+        let Some(mut kept) = walk.keeper.take() else { break };
+        if end == End::Cancelled {
+            kept.stop(&walk.hosts);
             return Ok(run.end(End::Cancelled));
         }
+        kept.done();
+        keeper = kept;
         meter = walk.meter;
     }
     Ok(run.end(End::Done))

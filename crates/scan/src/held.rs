@@ -24,6 +24,10 @@ impl Held {
     pub fn is_empty(&self) -> bool {
         self.count == 0
     }
+    /// All of them.
+    pub fn probes(&self) -> impl Iterator<Item = &Probe> {
+        self.lanes.values().flat_map(|(_, queue)| queue)
+    }
     pub fn earliest(&self) -> Option<Instant> {
         self.ready.first().map(|(at, _)| *at)
     }

@@ -24,6 +24,7 @@ mod gate;
 mod hear;
 mod held;
 mod hosts;
+mod limited;
 mod link;
 mod live;
 mod order;
@@ -31,6 +32,7 @@ mod pace;
 mod ports;
 mod pseudo;
 mod resume;
+mod retransmit;
 mod run;
 mod slow;
 mod stretch;
@@ -40,6 +42,7 @@ mod target;
 mod tempo;
 mod udp;
 mod walk;
+mod waves;
 mod way;
 
 pub use api::{

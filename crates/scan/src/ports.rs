@@ -5,11 +5,13 @@ use crate::ask::{Answer, Ask, Said, now};
 use crate::cells::{Bits, Cells};
 use crate::hosts::Hosts;
 use crate::pseudo::{Guard, Opened};
+use crate::resume::{Keeper, holds};
 use crate::slow::{Doubts, Slowly};
 use crate::stretch::Stretches;
 use crate::walk::{Draw, Walk};
+use crate::waves::Again;
 use crate::way::WayId;
-use model::{Endpoint, Observation, Proto, Reason, State};
+use model::{Endpoint, IpRange, Observation, Proto, Reason, State};
 use std::collections::HashSet;
 use std::net::IpAddr;
 use std::ops::Range;
@@ -49,17 +51,19 @@ impl Meter {
 }
 
 /// Which cells are drawn.
-enum Plan {
+pub(crate) enum Plan {
     /// All that are not settled, from this one on.
     All(u64),
     /// These, from this place of the list on.
     Listed(Vec<u64>, usize),
+    /// Those that are worth asking again, from this one on.
+    Chosen(u64),
     /// Parts of all.
     Parts(Stretches),
 }
 
 /// Words of settled cells skipped in one draw: a quarter of a million cells, some ten microseconds.
-const MOST_SKIPPED: u64 = 4_096;
+pub(crate) const MOST_SKIPPED: u64 = 4_096;
 
 /// From so many ports on, a host that is up and has none that answers is said to be filtered altogether. Fewer prove little.
 const ALL_FILTERED: u32 = 5;
@@ -71,18 +75,24 @@ const UDP_WAIT: Duration = Duration::from_millis(500);
 /// asked.
 pub(crate) struct PortWalk<'a> {
     pub hosts: Hosts,
-    cells: Cells,
-    plan: Plan,
-    attempt: u8,
-    settled: Bits,
+    pub(crate) cells: Cells,
+    pub(crate) plan: Plan,
+    pub(crate) attempt: u8,
+    pub(crate) settled: Bits,
     unsent: Option<Bits>,
-    outstanding: u64,
-    telling: Telling<'a>,
+    pub(crate) outstanding: u64,
+    pub(crate) telling: Telling<'a>,
     guard: Option<Guard<'a>>,
     progress: Arc<Progress>,
     pub meter: Meter,
     /// Answers to what had been answered before.
     pub duplicates: u64,
+    /// The account of repetitions, when they are chosen.
+    pub(crate) again: Option<Box<Again>>,
+    /// Keeps the place to go on from, while the first pass lasts.
+    pub keeper: Option<Keeper>,
+    /// The first pass begins here; what is before it was asked by an earlier run.
+    from: u64,
     udp: Doubts,
     /// Silent UDP ports being asked again.
     slowly: Slowly,
@@ -111,6 +121,9 @@ impl<'a> PortWalk<'a> {
             progress,
             meter,
             duplicates: 0,
+            again: None,
+            keeper: None,
+            from: 0,
             udp: Doubts::default(),
             slowly: Slowly::default(),
         }
@@ -118,7 +131,23 @@ impl<'a> PortWalk<'a> {
 
     /// Begins the n-th pass over everything that is not settled.
     pub fn begin(&mut self, attempt: u8) {
-        (self.plan, self.attempt) = (Plan::All(0), attempt);
+        (self.plan, self.attempt) = (Plan::All(if attempt == 0 { self.from } else { 0 }), attempt);
+    }
+
+    /// Goes on from this cell, knowing that these hosts had answered. The endpoints before it that are known by name are asked
+    /// first, because a silent one has not been told; false when there are none.
+    pub fn go_on(&mut self, from: u64, alive: &[IpRange]) -> bool {
+        self.from = from.min(self.cells.len());
+        self.meter.add(self.from, &self.progress);
+        for at in 0..self.hosts.len() as u32 {
+            let ip = self.hosts.ip(at);
+            if holds(alive, ip) {
+                self.hosts.mark_up(at, Reason::SynAck);
+            }
+        }
+        let named = self.telling.named.iter().filter_map(|named| self.place(named)).filter(|&cell| cell < self.from).collect();
+        self.plan = Plan::Listed(named, 0);
+        !matches!(&self.plan, Plan::Listed(named, _) if named.is_empty())
     }
 
     /// Begins to ask UDP ports again whose silence proves little: those answered once without an id, and those of hosts that
@@ -146,13 +175,23 @@ impl<'a> PortWalk<'a> {
     /// Begins a pass over parts of the last one, given by its positions: what is not settled there is asked once more.
     pub fn walk_again(&mut self, parts: &[Range<u64>]) {
         self.plan = match std::mem::replace(&mut self.plan, Plan::All(0)) {
+            // What is chosen is chosen from all; where much was lost, the rest may be worth it as well.
             Plan::All(_) => Plan::Parts(Stretches::new(parts.to_vec())),
             Plan::Listed(cells, _) => {
                 let parts = parts.iter().map(|part| &cells[part.start as usize..part.end as usize]);
                 Plan::Listed(parts.flatten().copied().collect(), 0)
             }
             Plan::Parts(stretches) => Plan::Parts(stretches.parts(parts)),
+            // What is worth it is asked again by the next wave.
+            Plan::Chosen(_) => Plan::Chosen(u64::MAX),
         };
+    }
+
+    /// The first pass is over: whoever goes on from here goes on with the repetitions.
+    pub fn passed(&mut self) {
+        if let Some(keeper) = &mut self.keeper {
+            keeper.passed(self.cells.len(), &self.hosts);
+        }
     }
 
     /// Passes that will not be made count as made.
@@ -208,7 +247,7 @@ impl<'a> PortWalk<'a> {
         None
     }
 
-    fn place(&self, endpoint: &Endpoint) -> Option<u64> {
+    pub(crate) fn place(&self, endpoint: &Endpoint) -> Option<u64> {
         let ask = match endpoint.proto {
             Proto::Tcp => Ask::Syn(endpoint.port),
             Proto::Udp => Ask::Udp(endpoint.port),
@@ -238,7 +277,7 @@ impl<'a> PortWalk<'a> {
     }
 
     /// A question about this cell, unless it needs no asking.
-    fn question(&mut self, cell: u64, found: &mut Vec<Found>) -> Draw {
+    pub(crate) fn question(&mut self, cell: u64, found: &mut Vec<Found>) -> Draw {
         let (host, ask) = self.cells.at(cell, &self.hosts);
         let state = self.hosts.get(host);
         if !state.way.is_open() {
@@ -295,9 +334,14 @@ impl Walk for PortWalk<'_> {
                 if open { self.question(cell, found) } else { Draw::Skipped }
             }
             Plan::Listed(cells, next) => {
-                let Some(&cell) = cells.get(*next) else { return Draw::End };
+                let Some(&cell) = cells.get(*next) else { return self.draw_chosen(0, found) };
                 *next += 1;
-                if self.settled.get(cell) { Draw::Skipped } else { self.question(cell, found) }
+                let sampled = self.again.as_ref().is_some_and(|again| again.samples(cell));
+                if self.settled.get(cell) && !sampled { Draw::Skipped } else { self.question(cell, found) }
+            }
+            Plan::Chosen(next) => {
+                let next = *next;
+                self.draw_chosen(next, found)
             }
         }
     }
@@ -359,7 +403,12 @@ impl Walk for PortWalk<'_> {
                 let endpoint = endpoint(answer.ip, answer.ask);
                 let observation = Observation { endpoint, state, reason, observed_at: answer.at };
                 match state {
-                    State::Open => self.opened(host, observation, found),
+                    State::Open => {
+                        if let Some(again) = &mut self.again {
+                            again.opened(host, cell);
+                        }
+                        self.opened(host, observation, found)
+                    }
                     State::Closed => {
                         let host = self.hosts.get_mut(host);
                         host.refused = host.refused.saturating_add(1);
@@ -367,7 +416,7 @@ impl Walk for PortWalk<'_> {
                     }
                     _ => self.tell(observation, found),
                 }
-            } else {
+            } else if !self.again.as_mut().is_some_and(|again| again.answered(cell, answer)) {
                 self.duplicates += 1;
             }
         }
@@ -388,9 +437,15 @@ impl Walk for PortWalk<'_> {
 
     fn position(&self) -> u64 {
         match &self.plan {
-            Plan::All(next) => *next,
+            Plan::All(next) | Plan::Chosen(next) => *next,
             Plan::Listed(_, next) => *next as u64,
             Plan::Parts(stretches) => stretches.walked(),
+        }
+    }
+
+    fn mark(&mut self, now: Instant, position: u64) {
+        if let (Some(keeper), Plan::All(_), 0) = (&mut self.keeper, &self.plan, self.attempt) {
+            keeper.mark(now, position, &self.hosts);
         }
     }
 
@@ -398,6 +453,10 @@ impl Walk for PortWalk<'_> {
         let mut longest = if self.cells.has_udp() { UDP_WAIT.min(timeout) } else { Duration::ZERO };
         let mut look = |host: u32| {
             let host = self.hosts.get(host);
+            if host.up.is_none() && self.again.as_ref().is_some_and(|again| !again.waits_for_unheard()) {
+                // Hosts never heard of get their time once, while those that were heard of are asked again.
+                return true;
+            }
             if host.way == WayId::KERNEL {
                 // `connect` says itself when it has waited enough.
                 longest = timeout;
@@ -406,6 +465,11 @@ impl Walk for PortWalk<'_> {
             }
             longest < timeout
         };
+        if let Some(again) = &self.again {
+            again.sampled().filter_map(|cell| self.cells.question(cell, &self.hosts)).for_each(|(host, _)| {
+                look(host);
+            });
+        }
         match self.cells.listed(&self.settled) {
             Some(mut hosts) => hosts.all(|host| look(host)),
             None => {

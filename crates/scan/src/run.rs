@@ -257,6 +257,7 @@ impl Run {
                 self.duplicates += walk.duplicates;
                 return Ok(End::Cancelled);
             }
+            walk.passed();
         }
         self.tell_silent(walk, tries).await
     }
@@ -274,6 +275,36 @@ impl Run {
             walk.walk_again(&again);
         }
         Ok(End::Done)
+    }
+
+    /// Asks every cell once and then those again that are worth it, and tells what stayed silent.
+    pub async fn ports_choosing(&mut self, walk: &mut PortWalk<'_>) -> Result<End, ScanError> {
+        walk.begin_choosing();
+        let mut first_sent = None;
+        let mut more = true;
+        while more {
+            if self.pass_over(walk).await? == End::Cancelled {
+                self.duplicates += walk.duplicates;
+                return Ok(End::Cancelled);
+            }
+            // Hosts never heard of are waited for once, from the first pass on, and while others are asked again.
+            let last_sent = *first_sent.get_or_insert(self.walker.tally.last_sent.unwrap_or(Instant::now()));
+            more = walk.next_wave();
+            let left = (last_sent + self.timeout).saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                walk.passed();
+            }
+            if !more && walk.begin_listening() {
+                if self.walker.pass(walk, left).await? == End::Cancelled {
+                    self.duplicates += walk.duplicates;
+                    return Ok(End::Cancelled);
+                }
+                walk.passed();
+                more = walk.late_wave();
+            }
+        }
+        self.loss = walk.loss().or(self.loss);
+        self.tell_silent(walk, 1).await
     }
 
     /// The walk is over but for UDP ports that are asked slowly: what stayed silent is told.

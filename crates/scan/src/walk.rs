@@ -52,6 +52,8 @@ pub(crate) trait Walk {
     fn position(&self) -> u64 {
         0
     }
+    /// Everything before this position has been asked by now. Called about once a second while questions are drawn.
+    fn mark(&mut self, _now: Instant, _position: u64) {}
     /// How long to listen after the last probe, given how long an answer may take.
     fn patience(&self, timeout: Duration) -> Duration {
         timeout
@@ -135,6 +137,8 @@ pub(crate) struct Tally {
     pub repeated: u64,
     /// Time in which probes were being sent.
     pub sending: Duration,
+    /// When the last probe left.
+    pub last_sent: Option<Instant>,
 }
 
 /// A probe on its way out.
@@ -145,11 +149,13 @@ pub(crate) struct Probe {
     pub attempt: u8,
     /// Network and target allowed it, and counted it.
     pub allowed: bool,
+    /// Where in the walk it was drawn; at the end if it was not.
+    pub position: u64,
 }
 
 impl From<(u32, Ask, u8)> for Probe {
     fn from((host, ask, attempt): (u32, Ask, u8)) -> Self {
-        Probe { host, ask, attempt, allowed: false }
+        Probe { host, ask, attempt, allowed: false, position: u64::MAX }
     }
 }
 
@@ -164,6 +170,8 @@ struct Pass {
     last_sent: Instant,
     /// Until when to listen, and when that was found out.
     listen: Option<(Instant, Instant)>,
+    /// When the walk is told next how far it has come.
+    mark: Instant,
 }
 
 /// What comes after a turn.
@@ -185,6 +193,9 @@ const MOST_DRAWN: u32 = 4_096;
 /// Probes in a turn from which on the next turn follows so soon that what is left of a batch can wait for it.
 const WHOLE_BATCH: u32 = 128;
 
+/// How often a walk is told how far it has come.
+const MARK_EVERY: Duration = Duration::from_millis(250);
+
 /// How often it is looked at again how long to listen: hosts that answer meanwhile are waited for by their own time.
 const LISTEN_CHECK: Duration = Duration::from_millis(20);
 
@@ -192,7 +203,8 @@ impl Walker {
     /// Sends all that the walk draws, and listens up to `timeout` for answers. Ends early when nothing is open.
     pub async fn pass(&mut self, walk: &mut impl Walk, timeout: Duration) -> Result<End, ScanError> {
         let now = Instant::now();
-        let mut pass = Pass { held: Held::default(), waiting: None, ended: false, began: now, last_sent: now, listen: None };
+        let mut pass =
+            Pass { held: Held::default(), waiting: None, ended: false, began: now, last_sent: now, listen: None, mark: now };
         if let Some(tempo) = &mut self.tempo {
             tempo.begin_pass(now);
         }
@@ -289,12 +301,17 @@ impl Walker {
             return None;
         }
         // Asked before, so not the first try.
-        host.map(|host| Probe { host, ask, attempt: 1, allowed: true })
+        host.map(|host| Probe { allowed: true, ..Probe::from((host, ask, 1)) })
     }
 
     /// Sends as many probes as the caps give tokens for, or says what to wait for.
     fn turn(&mut self, walk: &mut impl Walk, pass: &mut Pass, timeout: Duration) -> Result<Next, ScanError> {
         let now = Instant::now();
+        if now >= pass.mark {
+            pass.mark = now + MARK_EVERY;
+            let held = pass.held.probes().chain(&pass.waiting).map(|probe| probe.position).min();
+            walk.mark(now, walk.position().min(held.unwrap_or(u64::MAX)));
+        }
         pass.waiting = pass.waiting.take().or_else(|| walk.urgent(now).map(Probe::from));
         let ready = pass.held.earliest().is_some_and(|at| at <= now);
         if pass.waiting.is_none() && !ready && (pass.ended || pass.held.is_full()) {
@@ -315,6 +332,7 @@ impl Walker {
         self.lease.give_back(granted - used);
         if used > 0 {
             pass.last_sent = now;
+            self.tally.last_sent = Some(now);
             self.tally.sent += u64::from(used);
             self.progress.probes_sent.fetch_add(used.into(), Ordering::Relaxed);
         }
@@ -348,8 +366,9 @@ impl Walker {
                 None if pass.ended || pass.held.is_full() => break,
                 None => {
                     drawn += 1;
+                    let position = walk.position();
                     match walk.draw(&mut self.found) {
-                        Draw::Ask(host, ask, attempt) => Probe::from((host, ask, attempt)),
+                        Draw::Ask(host, ask, attempt) => Probe { position, ..Probe::from((host, ask, attempt)) },
                         Draw::Skipped => continue,
                         Draw::End => {
                             pass.ended = true;

@@ -6,7 +6,10 @@ mod loopback;
 mod memory;
 mod namespaces;
 mod pace;
+mod resume;
+mod retransmit;
 mod tempo;
+mod udp;
 
 use model::address::IpRange;
 use model::settings::Pace;

@@ -1,0 +1,336 @@
+//! The repetitions of a sweep that repeats where it buys most: which cells are asked in which wave. How much a cell is worth
+//! is `retransmit`'s; this keeps the account of what has been asked again, and what came of it.
+//!
+//! The first wave asks a few hundred endpoints again that are known to be open, and so measures loss, together with the most
+//! promising hundredth of the silent cells. If neither shows a lost answer there is nothing to repair, and that was all. Else
+//! up to three waves follow, each asking whatever is still silent and worth it, as far as the budget goes. Endpoints known by
+//! name are asked twice more in any case. Two bits for each cell while this lasts.
+
+use crate::api::Found;
+use crate::ask::{Answer, Said};
+use crate::cells::Bits;
+use crate::hosts::TICK;
+use crate::ports::{Plan, PortWalk};
+use crate::retransmit::{BUDGET_SHARE, LossSample, MOST_AGAIN, OpenCell, Ranking};
+use crate::walk::{Draw, Walk};
+use model::catalog::Catalog;
+use std::collections::HashMap;
+use tokio::time::Instant;
+
+/// So many cells or fewer are repeated blindly once: it costs nothing, and nothing can be learnt from so few.
+const FEW: u64 = 256;
+
+/// Open endpoints that are asked again to measure loss. Of 300, at a loss of one in fifty, six are missing, give or take two.
+const SAMPLE: usize = 300;
+/// Where few are open, each is asked up to so many times.
+const SAMPLE_TIMES: usize = 3;
+
+/// Share of the cells that are looked into before anything is decided, and the least of them.
+const SCOUTED: u64 = 100;
+const LEAST_SCOUTED: u64 = 256;
+
+/// Open cells that are remembered; more add nothing to what ports are worth.
+const MOST_OPENS: usize = 1 << 20;
+
+/// Cells looked at in one draw: a microsecond and a half.
+const LOOKED_AT: u32 = 64;
+
+/// How often waves start over because hosts have been heard of that had been silent.
+const MOST_LATE: u8 = 2;
+
+/// The account of a walk's repetitions.
+pub(crate) struct Again {
+    /// How often each cell has been repeated, two bits of it.
+    low: Bits,
+    high: Bits,
+    /// Host and cell of what is open.
+    opens: Vec<(u32, u32)>,
+    ranking: Option<Ranking>,
+    /// The worth down to which cells are asked in this wave, and in the last one.
+    threshold: u8,
+    rest: Option<u8>,
+    /// What may still be asked, in all and in this wave.
+    budget: u64,
+    wave_left: u64,
+    /// Asked in this wave.
+    asked: u64,
+    /// Open endpoints asked again: how often, and how many answers came.
+    sample: HashMap<u32, (u32, u32)>,
+    since: Instant,
+    loss: LossSample,
+    stage: Stage,
+    late: u8,
+    /// Cells that were open when the wave began.
+    outstanding: u64,
+    /// Hosts that were up when they were ranked.
+    ranked_up: u64,
+    /// This wave asks hosts never heard of, so it is waited for as long as they may take.
+    asks_unheard: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// The first pass is under way, or over.
+    First,
+    Scouting,
+    /// The n-th wave.
+    Wave(u8),
+    /// The last one, for which what is left of the budget is not enough.
+    Rest,
+    Done,
+}
+
+impl Again {
+    fn repeated(&self, cell: u64) -> u8 {
+        u8::from(self.low.get(cell)) + 2 * u8::from(self.high.get(cell))
+    }
+
+    fn repeat(&mut self, cell: u64) {
+        if self.low.set(cell) {
+            return;
+        }
+        self.high.set(cell);
+        if self.repeated(cell) < MOST_AGAIN {
+            self.low.clear(cell);
+        }
+    }
+
+    /// Whether an answer is waited for as long as hosts never heard of may take.
+    pub fn waits_for_unheard(&self) -> bool {
+        self.asks_unheard
+    }
+
+    /// Whether a settled cell is asked again.
+    pub fn samples(&self, cell: u64) -> bool {
+        !self.sample.is_empty() && self.sample.contains_key(&(cell as u32))
+    }
+
+    /// Settled cells asked again that have not been answered as often.
+    pub fn sampled(&self) -> impl Iterator<Item = u64> + '_ {
+        self.sample.iter().filter(|(_, (asked, answered))| answered < asked).map(|(cell, _)| u64::from(*cell))
+    }
+
+    /// A cell has turned out to be open.
+    pub fn opened(&mut self, host: u32, cell: u64) {
+        if self.opens.len() < MOST_OPENS {
+            self.opens.push((host, cell as u32));
+        }
+    }
+
+    /// A settled cell was answered once more. True when it had been asked for that.
+    pub fn answered(&mut self, cell: u64, answer: &Answer) -> bool {
+        let Some((asked, answered)) = self.sample.get_mut(&(cell as u32)) else { return false };
+        let accepts = matches!(answer.said, Said::SynAck | Said::Connected);
+        // What was sent before is an answer that comes twice.
+        let since = (self.since.elapsed().as_millis() / TICK.as_millis()) as u64;
+        let recent = answer.rtt.is_none_or(|ticks| u64::from(ticks) <= since + 1);
+        if accepts && recent && *answered < *asked {
+            *answered += 1;
+        }
+        accepts && recent
+    }
+}
+
+impl PortWalk<'_> {
+    /// Begins the first pass of a walk whose repetitions are chosen.
+    pub fn begin_choosing(&mut self) {
+        let cells = self.cells.len();
+        self.begin(0);
+        self.again = Some(Box::new(Again {
+            low: Bits::new(cells),
+            high: Bits::new(cells),
+            opens: Vec::new(),
+            ranking: None,
+            threshold: 0,
+            rest: None,
+            budget: (cells as f64 * BUDGET_SHARE) as u64,
+            wave_left: 0,
+            asked: 0,
+            sample: HashMap::new(),
+            since: Instant::now(),
+            loss: LossSample::default(),
+            stage: Stage::First,
+            late: 0,
+            outstanding: cells,
+            ranked_up: 0,
+            asks_unheard: false,
+        }));
+    }
+
+    /// Begins the next wave. False when there is none.
+    pub fn next_wave(&mut self) -> bool {
+        let Some(mut again) = self.again.take() else { return false };
+        let next = self.plan_wave(&mut again);
+        self.again = Some(again);
+        next
+    }
+
+    /// Share of questions that got lost, as far as it could be measured.
+    pub fn loss(&self) -> Option<f64> {
+        self.again.as_ref().and_then(|again| again.loss.measured())
+    }
+
+    /// Hosts never heard of have had their time. Begins a wave for those that were heard of late. False when there is none.
+    pub fn late_wave(&mut self) -> bool {
+        let Some(mut again) = self.again.take() else { return false };
+        let up = self.hosts.iter().filter(|host| host.up.is_some()).count() as u64;
+        let next = up > again.ranked_up && again.late < MOST_LATE && self.outstanding() > 0 && self.cells.len() > FEW && {
+            again.late += 1;
+            if again.loss.asked == 0 {
+                // Nothing had been heard when loss was to be measured.
+                self.scout(&mut again)
+            } else {
+                again.stage = Stage::Scouting;
+                self.plan_wave(&mut again)
+            }
+        };
+        self.again = Some(again);
+        next
+    }
+
+    /// Begins to listen for hosts never heard of, asking nothing. False when there is nobody to listen for.
+    pub fn begin_listening(&mut self) -> bool {
+        let Some(again) = &mut self.again else { return false };
+        again.asks_unheard = true;
+        again.wave_left = 0;
+        self.plan = Plan::Listed(Vec::new(), 0);
+        let questions = self.cells.questions();
+        self.hosts.iter().any(|host| host.up.is_none() && host.way.is_open() && host.settled < questions)
+    }
+
+    fn plan_wave(&mut self, again: &mut Again) -> bool {
+        self.attempt = self.attempt.saturating_add(1);
+        if self.outstanding() == 0 {
+            again.stage = Stage::Done;
+            return false;
+        }
+        let (asked, settled) = (std::mem::take(&mut again.asked), again.outstanding - self.outstanding.min(again.outstanding));
+        again.outstanding = self.outstanding;
+        again.asks_unheard = false;
+        match again.stage {
+            Stage::First if self.cells.len() <= FEW => {
+                again.stage = Stage::Done;
+                let attempt = self.attempt;
+                self.begin(attempt);
+                again.asks_unheard = true;
+                true
+            }
+            Stage::First => self.scout(again),
+            Stage::Scouting => {
+                for (asked, answered) in std::mem::take(&mut again.sample).into_values() {
+                    again.loss.asked += asked;
+                    again.loss.answered += answered;
+                }
+                let named = self.named_cells();
+                if again.loss.lost() == 0 && settled == 0 && again.late == 0 {
+                    // Nothing was lost and nothing was found.
+                    again.stage = Stage::Done;
+                    self.plan = Plan::Listed(named, 0);
+                    again.wave_left = 0;
+                    return !matches!(&self.plan, Plan::Listed(cells, _) if cells.is_empty());
+                }
+                self.rank(again);
+                let found = again.opens.len() as u64;
+                let none = (None, None);
+                let (whole, rest) = again.ranking.as_ref().map_or(none, |ranking| ranking.thresholds(again.budget, found));
+                again.rest = rest;
+                (again.threshold, again.wave_left) = (whole.unwrap_or(0), whole.map_or(0, |_| again.budget));
+                again.stage = Stage::Wave(1);
+                self.plan = Plan::Listed(named, 0);
+                true
+            }
+            Stage::Wave(n) if n < MOST_AGAIN && asked > 0 && again.budget > 0 => {
+                self.rank(again);
+                again.wave_left = again.budget;
+                again.stage = Stage::Wave(n + 1);
+                self.plan = Plan::Listed(Vec::new(), 0);
+                true
+            }
+            Stage::Wave(_) if again.budget > 0 && again.rest.is_some() => {
+                self.rank(again);
+                again.threshold = again.rest.take().unwrap_or(0);
+                again.wave_left = again.budget;
+                again.stage = Stage::Rest;
+                self.plan = Plan::Listed(Vec::new(), 0);
+                true
+            }
+            Stage::Wave(_) | Stage::Rest | Stage::Done => {
+                again.stage = Stage::Done;
+                false
+            }
+        }
+    }
+
+    /// The wave that measures: endpoints known to be open, those known by name, and the best of the rest.
+    fn scout(&mut self, again: &mut Again) -> bool {
+        again.stage = Stage::Scouting;
+        again.since = Instant::now();
+        let mut cells = self.named_cells();
+        let real: Vec<u32> =
+            again.opens.iter().filter(|(host, _)| !self.hosts.get(*host).pseudo).map(|(_, cell)| *cell).collect();
+        let most = SAMPLE.min((again.budget / 4) as usize).min(real.len() * SAMPLE_TIMES);
+        for n in 0..most {
+            // Evenly over all of them, in rounds where there are few.
+            let cell = if most <= real.len() { real[n * real.len() / most] } else { real[n % real.len()] };
+            again.sample.entry(cell).or_default().0 += 1;
+            cells.push(cell.into());
+        }
+        again.budget -= most as u64;
+        self.rank(again);
+        let scouted = (self.cells.len() / SCOUTED).max(LEAST_SCOUTED).min(again.budget / 4);
+        again.threshold = again.ranking.as_ref().map_or(0, |ranking| ranking.best(scouted));
+        again.wave_left = scouted;
+        self.plan = Plan::Listed(cells, 0);
+        true
+    }
+
+    fn rank(&self, again: &mut Again) {
+        let opens: Vec<OpenCell> = again
+            .opens
+            .iter()
+            .filter_map(|&(host, cell)| Some(OpenCell { host, question: self.cells.question(cell.into(), &self.hosts)?.1 }))
+            .collect();
+        let common = Catalog::builtin().common_ports();
+        let is_common = |question| self.cells.port_of(question).is_some_and(|port| common.contains(port));
+        again.ranking = Some(Ranking::new(&self.hosts, self.cells.all_questions(), &opens, again.loss.loss(), is_common));
+        again.ranked_up = self.hosts.iter().filter(|host| host.up.is_some()).count() as u64;
+    }
+
+    /// Silent cells known by name.
+    fn named_cells(&self) -> Vec<u64> {
+        self.telling.named.iter().filter_map(|named| self.place(named)).filter(|&cell| !self.settled.get(cell)).collect()
+    }
+
+    /// The next silent cell that is worth asking again.
+    pub fn draw_chosen(&mut self, next: u64, found: &mut Vec<Found>) -> Draw {
+        let Some(mut again) = self.again.take() else { return Draw::End };
+        let drawn = self.choose(&mut again, next, found);
+        self.again = Some(again);
+        drawn
+    }
+
+    fn choose(&mut self, again: &mut Again, mut next: u64, found: &mut Vec<Found>) -> Draw {
+        let Some(ranking) = &again.ranking else { return Draw::End };
+        for _ in 0..LOOKED_AT {
+            if again.wave_left == 0 || next >= self.cells.len() {
+                return Draw::End;
+            }
+            let cell = self.settled.next_clear(next, crate::ports::MOST_SKIPPED);
+            if cell >= self.cells.len() {
+                return Draw::End;
+            }
+            next = cell + 1;
+            self.plan = Plan::Chosen(next);
+            let Some((host, question)) = self.cells.question(cell, &self.hosts) else { return Draw::End };
+            let repeated = again.repeated(cell);
+            if self.settled.get(cell) || ranking.worth(host, self.hosts.ip(host), question, repeated) > again.threshold {
+                continue;
+            }
+            again.asks_unheard |= ranking.is_unheard(host);
+            again.repeat(cell);
+            (again.budget, again.wave_left, again.asked) = (again.budget - 1, again.wave_left - 1, again.asked + 1);
+            return self.question(cell, found);
+        }
+        Draw::Skipped
+    }
+}
