@@ -206,6 +206,8 @@ impl SynAsker {
     /// Hands over everything gathered, as far as there is room; the outlet of the first line that has none.
     pub fn hand_over(&mut self) -> io::Result<Option<Outlet>> {
         for line in &mut self.lines {
+            // A way that has come to its end is said even if nothing more was to leave by it.
+            line.outlet.check()?;
             if !line.batch.is_empty() && !line.hand_over()? {
                 return Ok(Some(line.outlet.clone()));
             }

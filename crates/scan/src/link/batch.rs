@@ -36,6 +36,7 @@ impl Batch {
     }
 
     /// The frames in order.
+    #[cfg(test)]
     pub fn frames(&self) -> impl ExactSizeIterator<Item = &[u8]> {
         (0..self.len()).map(|n| self.frame(n))
     }

@@ -84,7 +84,9 @@ impl RateLimit {
 
 /// A service behind a UDP port: its answer to a datagram, if it gives one.
 #[derive(Clone)]
-pub struct UdpService(Arc<dyn Fn(&[u8]) -> Option<Vec<u8>> + Send + Sync>);
+pub struct UdpService(Arc<UdpAnswer>);
+
+type UdpAnswer = dyn Fn(&[u8]) -> Option<Vec<u8>> + Send + Sync;
 
 impl UdpService {
     /// One that answers as the function says.
@@ -243,10 +245,8 @@ impl MemoryNetwork {
                     _ => {}
                 }
             }
-            Body::Tcp(tcp) if tcp.flags == Flags::ACK && host.otherwise != Otherwise::Drops => {
-                if may(|q| &q.rst_limit) {
-                    build::tcp(reply, link, &ip, &build::rst(tcp.dst_port, tcp.src_port, tcp.ack));
-                }
+            Body::Tcp(tcp) if tcp.flags == Flags::ACK && host.otherwise != Otherwise::Drops && may(|q| &q.rst_limit) => {
+                build::tcp(reply, link, &ip, &build::rst(tcp.dst_port, tcp.src_port, tcp.ack));
             }
             Body::Udp { udp, payload } => match (quirks.and_then(|quirks| quirks.udp.get(&udp.dst_port)), host.otherwise) {
                 (Some(service), _) => {
@@ -297,11 +297,7 @@ struct Courier {
 const INTERFACE: u32 = 1;
 
 impl MemoryLink {
-    pub fn new(network: Arc<MemoryNetwork>, sink: Arc<dyn Sink>) -> Self {
-        Self::tapped(network, sink, None)
-    }
-
-    /// The same, with somebody who looks on.
+    /// Answers are handed to the sink; whoever looks on sees what leaves as well.
     pub fn tapped(network: Arc<MemoryNetwork>, sink: Arc<dyn Sink>, tap: Option<Arc<dyn Tap>>) -> Self {
         let tapped = Tapped { interface: INTERFACE, framing: network.framing(), tap };
         let courier = Courier { network: network.clone(), sink, tapped: tapped.clone(), deliver: None };

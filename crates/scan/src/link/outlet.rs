@@ -101,11 +101,6 @@ impl Outlet {
         Outlet { ledger: Arc::new(Ledger::new(tapped)), way: Way::Inline(Arc::new(Mutex::new(carrier))) }
     }
 
-    /// The interface it leads to.
-    pub fn interface(&self) -> u32 {
-        self.ledger.tapped.interface
-    }
-
     /// An empty batch to fill, one that was used before if there is one.
     pub fn batch(&self) -> Batch {
         self.ledger.spent.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
@@ -161,6 +156,7 @@ impl Outlet {
     }
 
     /// Waits until everything handed over so far has left or is lost.
+    #[cfg(test)]
     pub async fn drained(&self) -> io::Result<Left> {
         loop {
             let moved = self.ledger.moved.notified();

@@ -40,12 +40,8 @@ struct Port {
 }
 
 impl RawLink {
-    /// Opens nothing yet but the way to the routing tables. Answers to the ports are handed to the sink.
-    pub fn new(source_ports: SourcePorts, sink: Arc<dyn Sink>) -> io::Result<Self> {
-        Self::tapped(source_ports, sink, None)
-    }
-
-    /// The same, with somebody who looks on.
+    /// Opens nothing yet but the way to the routing tables. Answers to the ports are handed to the sink; whoever looks on sees
+    /// what leaves as well.
     pub fn tapped(source_ports: SourcePorts, sink: Arc<dyn Sink>, tap: Option<Arc<dyn Tap>>) -> io::Result<Self> {
         Ok(RawLink { kernel: Mutex::new(Kernel::open()?), open: Mutex::default(), source_ports, sink, tap, ring: RING })
     }

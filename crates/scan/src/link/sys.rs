@@ -1,5 +1,5 @@
-//! The system calls around AF_PACKET that no safe crate offers, each in a small safe function: the only file of the workspace
-//! with `unsafe`. What is sent, received and made of it is `send`'s and `ring`'s.
+//! The system calls around AF_PACKET that no safe crate offers, each in a small safe function. What is sent, received and made of
+//! it is `send`'s and `ring`'s.
 #![allow(unsafe_code)]
 
 use super::Batch;
@@ -140,7 +140,8 @@ impl Ring {
     pub fn block(&mut self) -> Option<Block<'_>> {
         // Acquire: what the kernel wrote before it handed the block over is seen after this.
         let ours = self.status().load(Ordering::Acquire) & libc::TP_STATUS_USER != 0;
-        ours.then_some(Block { ring: self })
+        // Not `then_some`, which would make a block in any case, and drop it: give back what was never ours.
+        if ours { Some(Block { ring: self }) } else { None }
     }
 
     /// Where the next block begins: within the mapping with the whole block, since `next` is below `blocks`.
@@ -165,7 +166,7 @@ impl Drop for Ring {
     }
 }
 
-/// A block of a ring while it is ours.
+/// A block of a ring while it is ours. There must be none while it is not: to drop one is to give it back.
 pub(super) struct Block<'a> {
     ring: &'a mut Ring,
 }

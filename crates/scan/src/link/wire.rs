@@ -218,6 +218,24 @@ fn every_frame_of_a_hundred_thousand_arrives_whole_and_is_accounted_for() {
 }
 
 #[test]
+fn looking_at_an_empty_ring_changes_nothing() {
+    let Some(cable) = Cable::new("idle") else { return };
+    let heard = Arc::new(Heard::default());
+    let (_link, _) = cable.link(super::ring::RING, heard.clone(), None);
+    let far = cable.far_end();
+    for n in 1..=3 {
+        // Long enough for the receiver to look up by itself a few times.
+        std::thread::sleep(Duration::from_millis(350));
+        far.send(&[answer(n)]);
+        let began = Instant::now();
+        while heard.count() < u64::from(n) {
+            assert!(began.elapsed() < Duration::from_secs(5), "answer {n} is not heard");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+#[test]
 fn answers_that_find_the_ring_full_are_counted_and_the_ring_recovers() {
     let Some(cable) = Cable::new("full") else { return };
     let heard = Arc::new(Heard::default());
@@ -377,7 +395,7 @@ fn an_interface_that_is_down_is_said_by_name() {
     let (s, t) = (cable.name('s'), cable.name('t'));
     let open = |heard: &Arc<Heard>| {
         let heard = heard.clone();
-        cable.at('s', move || RawLink::new(PORTS, heard).unwrap().route("198.18.30.2".parse::<IpAddr>().unwrap()))
+        cable.at('s', move || RawLink::tapped(PORTS, heard, None).unwrap().route("198.18.30.2".parse::<IpAddr>().unwrap()))
     };
     // Down at one end of the cable is no carrier at the other.
     sh(&format!("ip -n {t} link set t0 down"));
