@@ -24,6 +24,8 @@ pub enum Command {
     Scan(Box<ScanArgs>),
     /// Run the system: server, console and an embedded scan node, in one process.
     Serve(Box<ServeArgs>),
+    /// Send another scanner's results into a running system.
+    Import(Box<ImportArgs>),
     /// Make API tokens.
     #[command(subcommand)]
     Token(TokenCommand),
@@ -267,6 +269,40 @@ pub struct DatabaseArgs {
     /// Its PostgreSQL, if it uses one.
     #[arg(long, value_name = "URL", env = "PORTREEVE_DB", hide_env_values = true)]
     pub db: Option<String>,
+}
+
+/// `portreeve import`.
+#[derive(Debug, Args)]
+pub struct ImportArgs {
+    /// What nmap (-oX), masscan (-oJ, -oD, -oL) or naabu (-json) wrote; `-` for standard input.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// auto, nmap-xml, masscan-json, masscan-list or naabu-json.
+    #[arg(long, default_value = "auto", value_parser = import_format)]
+    pub format: ImportFormat,
+    /// Name of the place that the scan was made from. What is imported closes only what was opened from there.
+    #[arg(long, value_name = "NAME", default_value = "import")]
+    pub vantage: String,
+    /// URL of the running system.
+    #[arg(long, value_name = "URL", env = "PORTREEVE_URL", default_value = "http://127.0.0.1:8460")]
+    pub url: String,
+    /// API token of an operator; better given in the environment, where other users of this machine do not see it.
+    #[arg(long, value_name = "TOKEN", env = "PORTREEVE_TOKEN", hide_env_values = true)]
+    pub token: Option<String>,
+    /// Print what would be imported, and send nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// A format named, or none to find out.
+#[derive(Clone, Copy, Debug)]
+pub struct ImportFormat(pub Option<scan::external::Format>);
+
+fn import_format(word: &str) -> Result<ImportFormat, String> {
+    match word {
+        "auto" => Ok(ImportFormat(None)),
+        word => word.parse().map(|f| ImportFormat(Some(f))).map_err(|e| format!("{e}, auto")),
+    }
 }
 
 /// `portreeve token …`.

@@ -7,9 +7,13 @@ use anyhow::Context;
 use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
 use model::IpRange;
+use scan::external::Engine;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Prefix of the environment's variables: PORTREEVE_DB, PORTREEVE_LISTEN …
 const ENV_PREFIX: &str = "PORTREEVE_";
@@ -36,6 +40,44 @@ pub struct Config {
     pub console_url: Option<String>,
     /// Log format.
     pub log_format: LogFormat,
+    /// Other scanners that tasks may name. Only the file has them: whoever may change it may run commands as this process.
+    pub engines: BTreeMap<String, EngineConfig>,
+}
+
+/// Another scanner: what is run, and how its output is read. Placeholders in braces are filled in for each run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EngineConfig {
+    /// Command line of a sweep.
+    pub sweep: Option<Vec<String>>,
+    /// Command line of a liveness pass.
+    pub liveness: Option<Vec<String>>,
+    /// nmap-xml, masscan-json, masscan-list or naabu-json; told from the first bytes when absent.
+    pub format: Option<String>,
+    /// Addresses that it takes: ipv4, ipv6 or both.
+    #[serde(default)]
+    pub family: Family,
+    /// Longest time that one run may take, in seconds.
+    #[serde(default = "an_hour")]
+    pub timeout_s: u64,
+}
+
+/// Families of addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Family {
+    /// IPv4 alone.
+    #[default]
+    Ipv4,
+    /// IPv6 alone.
+    Ipv6,
+    /// Both, in one run.
+    Both,
+}
+
+/// A job is about a minute of our own work; a scanner that takes an hour for one hangs.
+fn an_hour() -> u64 {
+    3_600
 }
 
 impl Default for Config {
@@ -50,6 +92,7 @@ impl Default for Config {
             vantage: "local".into(),
             console_url: None,
             log_format: LogFormat::Text,
+            engines: BTreeMap::new(),
         }
     }
 }
@@ -98,8 +141,12 @@ impl Config {
             }
             layers = layers.merge(Toml::file_exact(file));
         }
+        let from_file = args.config.as_deref();
         let config: Config = layers.merge(environment()).merge(Serialized::defaults(flags)).extract().map_err(explain)?;
         config.check()?;
+        if let Some(file) = from_file.filter(|_| !config.engines.is_empty()) {
+            only_ours(file)?;
+        }
         Ok(config)
     }
 
@@ -124,7 +171,31 @@ impl Config {
                 "setting `db` is not a PostgreSQL URL\nhint: postgres://user:password@host/database; leave it out to use the embedded SQLite in `data`"
             );
         }
+        self.engines()?;
         self.watched().map(drop)
+    }
+
+    /// [`Config::engines`] as the node takes them.
+    pub fn engines(&self) -> anyhow::Result<Vec<Engine>> {
+        let engine = |(name, c): (&String, &EngineConfig)| {
+            let setting = || format!("setting `engines.{name}`");
+            let format = c.format.as_deref().map(str::parse).transpose().map_err(anyhow::Error::msg).with_context(setting)?;
+            if c.timeout_s == 0 || c.timeout_s > 86_400 {
+                anyhow::bail!("{}: `timeout_s` {} is not between 1 and 86400", setting(), c.timeout_s);
+            }
+            let engine = Engine {
+                name: name.clone(),
+                sweep: c.sweep.clone(),
+                liveness: c.liveness.clone(),
+                format,
+                ipv4: c.family != Family::Ipv6,
+                ipv6: c.family != Family::Ipv4,
+                timeout: Duration::from_secs(c.timeout_s),
+            };
+            engine.check().with_context(setting)?;
+            Ok(engine)
+        };
+        self.engines.iter().map(engine).collect()
     }
 
     /// [`Config::watch`] as ranges.
@@ -157,9 +228,22 @@ pub fn database_url(db: Option<&str>, data: &Path) -> anyhow::Result<String> {
     }
 }
 
-/// The environment's settings; PORTREEVE_LOG is the log filter's.
+/// Whoever may write the file may run commands as this process, so that must be nobody but its owner.
+fn only_ours(file: &Path) -> anyhow::Result<()> {
+    let mode = file.metadata().map(|m| m.permissions().mode()).unwrap_or(0);
+    if mode & 0o022 != 0 {
+        anyhow::bail!(
+            "config file `{0}` has engines and others than its owner may write it\nhint: chmod go-w {0}",
+            file.display()
+        );
+    }
+    Ok(())
+}
+
+/// The environment's settings; PORTREEVE_LOG is the log filter's, PORTREEVE_URL and PORTREEVE_TOKEN are `import`'s, and commands
+/// come from the file alone.
 fn environment() -> Env {
-    Env::prefixed(ENV_PREFIX).ignore(&["log"])
+    Env::prefixed(ENV_PREFIX).ignore(&["log", "url", "token", "engines"])
 }
 
 /// figment's errors with where the setting came from and what settings there are.
@@ -222,5 +306,32 @@ mod tests {
                 assert!(err.contains(part), "{argv:?} {file:?}: {err}");
             }
         }
+    }
+    #[test]
+    fn engines_come_from_a_file_that_only_its_owner_writes() {
+        let masscan = "[engines.masscan]\nsweep = [\"masscan\", \"-iL\", \"{targets_file}\", \"-p{ports}\", \"-oJ\", \"-\"]\n";
+        let config = load(&[], Some(masscan)).unwrap();
+        let engines = config.engines().unwrap();
+        assert_eq!((engines[0].name.as_str(), engines[0].ipv4, engines[0].ipv6), ("masscan", true, false));
+        for (file, parts) in [
+            (format!("{masscan}shell = true\n"), vec!["engines.masscan", "shell"]),
+            (format!("{masscan}format = \"grepable\"\n"), vec!["engines.masscan", "`grepable`", "nmap-xml"]),
+            (format!("{masscan}family = \"ipv5\"\n"), vec!["family", "ipv5"]),
+            (format!("{masscan}timeout_s = 0\n"), vec!["timeout_s"]),
+            ("[engines.x]\nsweep = [\"masscan\", \"0.0.0.0/0\"]\n".into(), vec!["engines.x", "lacks {targets_file}", "hint:"]),
+            ("[engines.Bad]\nsweep = [\"a\", \"{targets}{ports}\"]\n".into(), vec!["`Bad` is not a name"]),
+        ] {
+            let err = load(&[], Some(&file)).unwrap_err();
+            for part in parts {
+                assert!(err.contains(part), "{file}: {err}");
+            }
+        }
+        let path = std::env::temp_dir().join(format!("portreeve-open-{}.toml", std::process::id()));
+        std::fs::write(&path, masscan).unwrap();
+        for (mode, ok) in [(0o666, false), (0o620, false), (0o644, true), (0o600, true)] {
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(only_ours(&path).is_ok(), ok, "{mode:o}");
+        }
+        std::fs::remove_file(path).unwrap();
     }
 }

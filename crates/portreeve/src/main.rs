@@ -5,6 +5,7 @@
 mod admin;
 mod cli;
 mod config;
+mod import;
 mod scan;
 mod serve;
 
@@ -28,6 +29,10 @@ fn main() -> ExitCode {
                 scan::run(*args).await
             }
             Command::Serve(args) => serve::run(*args).await,
+            Command::Import(args) => {
+                log_to_stderr(LogFormat::Text, "warn");
+                import::run(*args).await
+            }
             Command::Token(command) => admin::token(command).await,
             Command::User(command) => admin::user(command).await,
             Command::Openapi => {

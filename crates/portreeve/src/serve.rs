@@ -48,6 +48,7 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
     let node_config = NodeConfig {
         slots: config.slots,
         method: config.method()?,
+        engines: config.engines()?,
         ..NodeConfig::new(NodeName(EMBEDDED.into()), Vantage(config.vantage.clone()))
     };
     let choice = scan::capability();
@@ -58,6 +59,13 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
     ctx.introduce_node(node_config.name.clone(), method.as_str(), note, node_config.slots);
     for line in note.lines() {
         tracing::info!("{line}");
+    }
+
+    for engine in &node_config.engines {
+        match scan::external::probe(engine) {
+            Some(program) => tracing::info!("engine `{}` runs {}", engine.name, program.display()),
+            None => tracing::warn!("engine `{}`: its program is not installed; tasks that name it will fail", engine.name),
+        }
     }
 
     // The node has a token of its own, so that it ends first and its last reports still find the server.

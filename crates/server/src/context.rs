@@ -3,11 +3,12 @@
 //!
 //! It decides nothing; every workflow and every handler takes it as its first argument.
 
+use crate::ingest::Ingest;
 use crate::live::Live;
 use model::catalog::Catalog;
 use model::{NodeName, TaskId, Ts, Vantage};
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use store::Store;
 use tokio::sync::Notify;
 
@@ -55,6 +56,7 @@ pub struct Context {
     task_notes: Mutex<HashMap<TaskId, String>>,
     clock: fn() -> Ts,
     nodes: Mutex<BTreeMap<NodeName, NodeSeen>>,
+    ingest: OnceLock<Weak<Ingest>>,
 }
 
 impl Context {
@@ -78,6 +80,7 @@ impl Context {
             task_notes: Mutex::new(HashMap::new()),
             clock,
             nodes: Mutex::new(BTreeMap::new()),
+            ingest: OnceLock::new(),
         })
     }
 
@@ -102,6 +105,16 @@ impl Context {
             last_contact_at: None,
         };
         self.lock().insert(name, seen);
+    }
+
+    /// Whoever takes reports in; imports go the same way, so that no two fold the same state.
+    pub(crate) fn ingest(&self) -> Option<Arc<Ingest>> {
+        self.ingest.get().and_then(Weak::upgrade)
+    }
+
+    /// Says who takes reports in. Set once, at the start.
+    pub(crate) fn set_ingest(&self, ingest: &Arc<Ingest>) {
+        self.ingest.set(Arc::downgrade(ingest)).ok();
     }
 
     /// Where people reach the console, for the links in notifications. Set once, at the start.

@@ -14,6 +14,7 @@ use model::job::Job;
 use model::settings::Settings;
 use model::{Duration, JobId, Scope, Ts};
 use plan::expand::targets_of;
+use plan::silent_from;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -41,7 +42,7 @@ struct Handed {
 /// The server as nodes see it.
 pub struct Dispatcher {
     context: Arc<Context>,
-    ingest: Ingest,
+    ingest: Arc<Ingest>,
     handed: Mutex<HashMap<JobId, Handed>>,
     pace: tokio::sync::Mutex<Option<(Instant, NodePace)>>,
 }
@@ -49,7 +50,8 @@ pub struct Dispatcher {
 impl Dispatcher {
     /// The server's side over this context.
     pub fn new(context: Arc<Context>) -> Arc<Dispatcher> {
-        let ingest = Ingest::new(Arc::clone(&context));
+        let ingest = Arc::new(Ingest::new(Arc::clone(&context)));
+        context.set_ingest(&ingest);
         Arc::new(Dispatcher { context, ingest, handed: Mutex::new(HashMap::new()), pace: tokio::sync::Mutex::new(None) })
     }
 
@@ -71,7 +73,8 @@ impl Dispatcher {
                 }
                 Verdict::Now(scope) => {
                     self.handed().insert(job.id, Handed { fencing: job.fencing, scope: scope.ranges().to_vec() });
-                    offers.push(offer(job, scope));
+                    let quiet_from = silent_from(&authority.blackouts, scope.ranges(), now);
+                    offers.push(offer(job, scope, quiet_from));
                 }
             }
         }
@@ -175,7 +178,7 @@ impl Dispatch for Dispatcher {
     }
 }
 
-fn offer(job: &Job, scope: Scope) -> JobOffer {
+fn offer(job: &Job, scope: Scope, quiet_from: Option<Ts>) -> JobOffer {
     let (high, low) = job.id.0.as_u64_pair();
     JobOffer {
         id: job.id,
@@ -183,6 +186,7 @@ fn offer(job: &Job, scope: Scope) -> JobOffer {
         lease: LEASE,
         work: job.work.clone(),
         scope,
+        quiet_from,
         // The task's rate is for the whole task, and this many of its jobs may be going on.
         rate_pps: job.rate_pps.map(|pps| (pps / PER_TASK).max(1)),
         retries: job.retries,

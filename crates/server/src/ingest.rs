@@ -7,6 +7,7 @@ use crate::authority::Authority;
 use crate::context::Context;
 use crate::ingest_admit::{Admitted, admit};
 use crate::ingest_follow_up::{FollowUps, Wanted};
+use crate::ingest_import::{Import, ImportOutcome, admit_import, open_among};
 use crate::live::Topic;
 use crate::segments::Watches;
 use assess::exposure::Change;
@@ -15,12 +16,14 @@ use assess::segments::Sight;
 use assess::{Dossier, Judge, alerts, asset_for};
 use model::address::IpRange;
 use model::alert::{AlertKind, AlertState};
+use model::audit::AuditEntry;
 use model::job::Job;
 use model::observation::{Liveness, SeenFrom};
 use model::port_state::{Host, Phase};
 use model::settings::Settings;
 use model::task::TaskKind;
-use model::{AlertId, Duration, Endpoint, ExposureId, HostObservation, JobId, State, Ts, Vantage};
+use model::{AlertId, Duration, Endpoint, ExposureId, HostObservation, JobId, NodeName, State, Ts, Vantage};
+use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -133,7 +136,7 @@ impl Ingest {
         self.pseudo_alerts(&judge, &hosts, &dossiers, &mut batch).await?;
         watches.settle(&self.context.store, &authority, &mut batch).await?;
         let wanted = Wanted { dossiers: &dossiers, new_hosts: &hosts.new, doubted_hosts: &hosts.doubted, watches: &watches };
-        turn.follow_ups.plan(&self.context, job, &wanted, now, &mut batch).await?;
+        turn.follow_ups.plan(&self.context, Some(job), &wanted, now, &mut batch).await?;
         batch.hosts = hosts.write;
         batch.coverage = seen.coverage;
         batch.end = report.end.as_ref().map(|end| match end {
@@ -144,7 +147,7 @@ impl Ingest {
         match outcome {
             IngestOutcome::Recorded => {
                 turn.follow_ups.queued(now);
-                self.publish(&batch, job.kind, hosts.changed);
+                self.publish(&batch, Some(job.kind), hosts.changed);
                 Ok(ReportReply::Accepted)
             }
             IngestOutcome::Duplicate => {
@@ -154,6 +157,63 @@ impl Ingest {
             IngestOutcome::Fenced => {
                 turn.follow_ups.dropped();
                 Ok(ReportReply::Fenced)
+            }
+        }
+    }
+
+    /// Takes in a part of a file with another scanner's results: judged as a report from its vantage is, except that it
+    /// covers no ground, so nothing closes because it is missing there. What lies outside the scope is refused and counted.
+    pub async fn import(&self, import: Import) -> Result<ImportOutcome, StoreError> {
+        let mut turn = self.turn.lock().await;
+        let store = &self.context.store;
+        if store.imported(&import.part).await? {
+            return Ok(ImportOutcome { recorded: false, ..ImportOutcome::default() });
+        }
+        let now = self.context.now();
+        // Whoever has just added the asset imports its results next.
+        turn.known = None;
+        let (authority, settings) = self.known(&mut turn).await?;
+        let vantage = import.part.vantage.clone();
+        let closing = open_among(store, &import).await?;
+        let mut seen = admit_import(&import, closing, &authority.scope, now);
+        let outcome = ImportOutcome { recorded: true, taken: seen.taken(), refused: seen.refused };
+        let judge = Judge {
+            vantage: &vantage,
+            assets: &authority.assets,
+            catalog: self.context.catalog,
+            policy: &settings.alerts,
+            hysteresis: &settings.hysteresis,
+            now,
+        };
+        let mut batch = IngestBatch { now, ..no_batch() };
+        let mut watches = Watches::load(store, &authority, &vantage, &seen, now).await?;
+        watches.set_aside(&mut seen);
+        let hosts = self.fold_hosts(&judge, &authority, &seen, &[], &mut watches, &mut batch).await?;
+        let dossiers = self.fold_endpoints(&judge, &seen, &hosts, &watches, &mut batch).await?;
+        self.pseudo_alerts(&judge, &hosts, &dossiers, &mut batch).await?;
+        watches.settle(store, &authority, &mut batch).await?;
+        // Another look can only be had from where our own node stands.
+        if vantage == self.context.vantage {
+            let wanted = Wanted { dossiers: &dossiers, new_hosts: &hosts.new, doubted_hosts: &hosts.doubted, watches: &watches };
+            turn.follow_ups.plan(&self.context, None, &wanted, now, &mut batch).await?;
+        }
+        batch.hosts = hosts.write;
+        let detail = json!({
+            "source": import.source, "vantage": vantage, "part": import.part.part, "digest": import.part.digest,
+            "taken": outcome.taken, "refused": outcome.refused,
+        });
+        let audit = AuditEntry { at: now, detail, ..import.audit };
+        match store.ingest_import(&batch, &import.part, &audit).await? {
+            IngestOutcome::Recorded => {
+                turn.follow_ups.queued(now);
+                self.publish(&batch, None, hosts.changed);
+                metrics::counter!("portreeve_imported_findings_total").increment(outcome.taken);
+                metrics::counter!("portreeve_findings_refused_total").increment(outcome.refused);
+                Ok(outcome)
+            }
+            IngestOutcome::Duplicate | IngestOutcome::Fenced => {
+                turn.follow_ups.dropped();
+                Ok(ImportOutcome { recorded: false, ..ImportOutcome::default() })
             }
         }
     }
@@ -389,7 +449,7 @@ impl Ingest {
     }
 
     /// Counts what was recorded and tells whoever looks.
-    fn publish(&self, batch: &IngestBatch, kind: TaskKind, hosts_changed: bool) {
+    fn publish(&self, batch: &IngestBatch, kind: Option<TaskKind>, hosts_changed: bool) {
         let live = &self.context.live;
         metrics::counter!("portreeve_reports_recorded_total").increment(1);
         metrics::counter!("portreeve_events_recorded_total").increment(batch.events.len() as u64);
@@ -416,7 +476,7 @@ impl Ingest {
             live.changed(Topic::Alerts);
             self.context.alert_now.notify_one();
         }
-        if hosts_changed || (batch.end.is_some() && kind == TaskKind::Liveness) {
+        if hosts_changed || (batch.end.is_some() && kind == Some(TaskKind::Liveness)) {
             // Tasks may be waiting for their first live host, or for the end of the pass.
             self.context.schedule_now.notify_one();
         }
@@ -471,6 +531,19 @@ fn empty_batch(report: &Report, now: Ts) -> IngestBatch {
         fencing: report.fencing,
         sequence: report.sequence,
         probes_sent: report.probes_sent,
+        now,
+        ..no_batch()
+    }
+}
+
+/// Nothing, of no job.
+fn no_batch() -> IngestBatch {
+    IngestBatch {
+        job: JobId(Uuid::nil()),
+        node: NodeName(String::new()),
+        fencing: 0,
+        sequence: 0,
+        probes_sent: 0,
         port_states: Vec::new(),
         hosts: Vec::new(),
         exposures: Vec::new(),
@@ -480,6 +553,6 @@ fn empty_batch(report: &Report, now: Ts) -> IngestBatch {
         follow_ups: Vec::new(),
         coverage: None,
         end: None,
-        now,
+        now: Ts(0),
     }
 }

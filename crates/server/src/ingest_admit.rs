@@ -30,6 +30,14 @@ pub struct Admitted {
     pub refused: u64,
 }
 
+impl Admitted {
+    /// Number of findings taken.
+    pub fn taken(&self) -> u64 {
+        (self.observations.len() + self.hosts.len() + self.identifications.len() + self.panels.len() + self.pseudo_open.len())
+            as u64
+    }
+}
+
 /// What the job was about, quick to ask.
 struct About<'a> {
     work: &'a Work,

@@ -68,7 +68,7 @@ impl FollowUps {
     pub async fn plan(
         &mut self,
         context: &Context,
-        origin: &Job,
+        origin: Option<&Job>,
         wanted: &Wanted<'_>,
         now: Ts,
         batch: &mut IngestBatch,
@@ -125,7 +125,7 @@ impl FollowUps {
             recheck.entry(now).or_default().extend(ours);
         }
         // Once: a host whose segment stays doubtful waits for the next pass.
-        let looks = if origin.run.is_some() { doubted_hosts } else { &[] };
+        let looks = if origin.is_some_and(|job| job.run.is_some()) { doubted_hosts } else { &[] };
         let witnesses: BTreeSet<Endpoint> = looks.iter().flat_map(|ip| watches.canaries_of(*ip)).collect();
         if !witnesses.is_empty() {
             recheck.entry(now).or_default().extend(witnesses);
@@ -137,7 +137,8 @@ impl FollowUps {
         }
         let tasks = context.store.tasks().await?;
         let mut queue = |kind: TaskKind, plans: Vec<JobPlan>| {
-            let (task, kind) = booked_on(&tasks, kind, origin);
+            // An import's follow-ups wait for the schedule where no task of their kind is active.
+            let Some((task, kind)) = booked_on(&tasks, kind, origin) else { return };
             batch.follow_ups.extend(plans.into_iter().map(|plan| job(task, kind, plan, now)));
         };
         queue(TaskKind::ServiceIdentification, follow_up::confirm(&confirm, now));
@@ -204,9 +205,9 @@ fn due_soon(tasks: &[Task], kind: TaskKind, now: Ts) -> bool {
 
 /// The task that a follow-up is booked on: the active one of its kind, else the one whose report asked for it. A paused
 /// task's jobs wait, and a confirmation must not.
-fn booked_on(tasks: &[Task], kind: TaskKind, origin: &Job) -> (model::TaskId, TaskKind) {
+fn booked_on(tasks: &[Task], kind: TaskKind, origin: Option<&Job>) -> Option<(model::TaskId, TaskKind)> {
     let active = tasks.iter().find(|t| t.kind == kind && t.state == TaskState::Active);
-    active.map_or((origin.task, origin.kind), |t| (t.id, t.kind))
+    active.map(|t| (t.id, t.kind)).or(origin.map(|job| (job.task, job.kind)))
 }
 
 /// A job outside a run.

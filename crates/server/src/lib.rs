@@ -15,6 +15,7 @@ mod dispatch;
 mod ingest;
 mod ingest_admit;
 mod ingest_follow_up;
+mod ingest_import;
 pub mod live;
 mod reassess;
 pub mod scheduler;

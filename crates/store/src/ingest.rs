@@ -3,7 +3,7 @@
 //! What the report means was decided by `assess`; here it is only written down, and people's decisions are not touched (L12).
 
 use crate::alerts::insert_alerts;
-use crate::audit::insert_events;
+use crate::audit::{append, insert_events};
 use crate::coverage::insert_coverage;
 use crate::exposures::{Upsert, upsert_exposures};
 use crate::hosts::upsert_hosts;
@@ -15,12 +15,13 @@ use crate::segments::upsert_segments;
 use crate::sql::*;
 use crate::{Result, Store};
 use model::alert::Alert;
+use model::audit::AuditEntry;
 use model::event::Event;
 use model::exposure::Exposure;
 use model::job::Job;
 use model::port_state::{Coverage, Host, PortState};
 use model::segment::SegmentState;
-use model::{JobId, NodeName, Ts};
+use model::{JobId, NodeName, Ts, Vantage};
 use sea_orm::ConnectionTrait;
 
 /// How the job ended.
@@ -83,7 +84,39 @@ pub enum IngestOutcome {
     Fenced,
 }
 
+/// A part of a file with another scanner's results.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImportPart {
+    /// Digest of the whole file and of where it was seen from, lower-case hex.
+    pub digest: String,
+    /// Number of the part, from 1.
+    pub part: u32,
+    /// Where it was seen from.
+    pub vantage: Vantage,
+}
+
 impl Store {
+    /// Records what a part of an imported file led to, with its audit entry, in one transaction and once. The batch's job and
+    /// lease do not matter: there are none.
+    pub async fn ingest_import(&self, batch: &IngestBatch, part: &ImportPart, audit: &AuditEntry) -> Result<IngestOutcome> {
+        let tx = self.begin().await?;
+        let row = vec![text(&part.digest), part.part.value(), part.vantage.value(), batch.now.value()];
+        let head = "INSERT INTO imports (digest, part, vantage, recorded_at)";
+        if insert(&tx, head, vec![row], "ON CONFLICT DO NOTHING").await? == 0 {
+            return Ok(IngestOutcome::Duplicate);
+        }
+        write(&tx, batch).await?;
+        append(&tx, audit).await?;
+        tx.commit().await?;
+        Ok(IngestOutcome::Recorded)
+    }
+
+    /// Whether the part has been recorded.
+    pub async fn imported(&self, part: &ImportPart) -> Result<bool> {
+        let sql = "SELECT 1 AS one FROM imports WHERE digest = $1 AND part = $2";
+        Ok(one(self.read(), sql, vec![text(&part.digest), part.part.value()]).await?.is_some())
+    }
+
     /// One transaction. The report's number is remembered, so that the same report again is a [`IngestOutcome::Duplicate`].
     pub async fn ingest(&self, batch: &IngestBatch) -> Result<IngestOutcome> {
         let b = batch;
@@ -101,13 +134,7 @@ impl Store {
         if insert(&tx, head, vec![report], "ON CONFLICT DO NOTHING").await? == 0 {
             return Ok(IngestOutcome::Duplicate);
         }
-        upsert_port_states(&tx, &b.port_states).await?;
-        upsert_hosts(&tx, &b.hosts).await?;
-        upsert_exposures(&tx, &b.exposures, Upsert::Observed).await?;
-        upsert_segments(&tx, &b.segments).await?;
-        insert_events(&tx, &b.events).await?;
-        insert_alerts(&tx, &b.alerts).await?;
-        insert_follow_ups(&tx, &b.follow_ups).await?;
+        write(&tx, b).await?;
         if let Some(coverage) = &b.coverage {
             insert_coverage(&tx, b.job, b.fencing, coverage, b.now).await?;
         }
@@ -118,6 +145,17 @@ impl Store {
         tx.commit().await?;
         Ok(IngestOutcome::Recorded)
     }
+}
+
+/// What was seen and what it led to.
+async fn write<C: ConnectionTrait>(db: &C, b: &IngestBatch) -> Result<()> {
+    upsert_port_states(db, &b.port_states).await?;
+    upsert_hosts(db, &b.hosts).await?;
+    upsert_exposures(db, &b.exposures, Upsert::Observed).await?;
+    upsert_segments(db, &b.segments).await?;
+    insert_events(db, &b.events).await?;
+    insert_alerts(db, &b.alerts).await?;
+    insert_follow_ups(db, &b.follow_ups).await
 }
 
 async fn end_job<C: ConnectionTrait>(db: &C, job: JobId, held: &Held, end: &End, now: Ts) -> Result<()> {

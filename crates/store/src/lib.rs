@@ -35,7 +35,7 @@ pub use counts::{Backlog, DayCount, Detection, ExposureCell, ExposureCounts, Hos
 pub use error::{Result, StoreError};
 pub use exposures::{AddressGroup, ExposureFilter, ExposureSort};
 pub use hosts::HostFilter;
-pub use ingest::{End, IngestBatch, IngestOutcome};
+pub use ingest::{End, ImportPart, IngestBatch, IngestOutcome};
 pub use jobs::JobFilter;
 pub use lease::{LeaseQuery, LostLease};
 pub use notifications::NotificationFilter;

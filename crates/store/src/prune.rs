@@ -47,6 +47,9 @@ impl Store {
         let sql = "DELETE FROM runs WHERE state <> 'running' AND finished_at < $1 AND NOT EXISTS(SELECT 1 FROM tasks t WHERE t.last_run = runs.id)";
         pruned.runs = run(&tx, sql, before).await?;
         tx.commit().await?;
+        // Importing the same file again would find everything in it older than what is known by then.
+        let sql = "DELETE FROM imports WHERE recorded_at < $1";
+        run(self.write().await?, sql, vec![now.minus(retention.jobs).value()]).await?;
 
         let old = now.minus(retention.coverage);
         pruned.coverage = run(

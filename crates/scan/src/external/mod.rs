@@ -190,6 +190,8 @@ pub(crate) struct Sink<'a> {
     pub via: &'a Via,
     /// The latest instant that anything can have been seen at.
     pub now: Ts,
+    /// When something without an instant was seen.
+    pub undated: Ts,
 }
 
 impl Sink<'_> {
@@ -218,7 +220,7 @@ impl Sink<'_> {
     }
     /// An instant in whole seconds, if it can be one: nothing was seen in the future.
     pub fn instant(&self, seconds: Option<i64>) -> Ts {
-        seconds.and_then(|s| s.checked_mul(1_000)).filter(|ms| *ms > 0).map_or(self.now, |ms| Ts(ms).min(self.now))
+        seconds.and_then(|s| s.checked_mul(1_000)).filter(|ms| *ms > 0).map_or(self.undated, |ms| Ts(ms).min(self.now))
     }
 }
 
@@ -239,6 +241,7 @@ pub struct Reader {
     place: Place,
     tally: Tally,
     via: Via,
+    undated: Option<Ts>,
     broken: Option<FormatError>,
 }
 
@@ -251,7 +254,12 @@ impl Reader {
     /// A reader of the format, or of the one that the first bytes show.
     pub fn new(format: Option<Format>, via: Via) -> Reader {
         let stage = Stage::Detecting(Detect::new(format));
-        Reader { format, stage, place: Place::START, tally: Tally::default(), via, broken: None }
+        Reader { format, stage, place: Place::START, tally: Tally::default(), via, undated: None, broken: None }
+    }
+
+    /// The same, with the instant at which things were seen that come without one; else that is when they are read.
+    pub fn undated(self, at: Ts) -> Reader {
+        Reader { undated: Some(at), ..self }
     }
 
     /// The format, once it is known.
@@ -290,7 +298,8 @@ impl Reader {
     fn step(&mut self, byte: u8, now: Ts, out: &mut Vec<Reading>) -> Result<(), FormatError> {
         match &mut self.stage {
             Stage::Reading(reader) => {
-                let mut sink = Sink { out, tally: &mut self.tally, via: &self.via, now };
+                let undated = self.undated.map_or(now, |at| at.min(now));
+                let mut sink = Sink { out, tally: &mut self.tally, via: &self.via, now, undated };
                 reader.byte(byte, self.place, &mut sink)?;
                 self.place.pass(byte);
             }
@@ -331,7 +340,8 @@ impl Reader {
             self.begin(format, now, out)?;
         }
         if let Stage::Reading(reader) = &mut self.stage {
-            let mut sink = Sink { out, tally: &mut self.tally, via: &self.via, now };
+            let undated = self.undated.map_or(now, |at| at.min(now));
+            let mut sink = Sink { out, tally: &mut self.tally, via: &self.via, now, undated };
             reader.end(self.place, &mut sink)?;
         }
         self.tally.complete = true;

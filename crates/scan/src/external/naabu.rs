@@ -56,7 +56,7 @@ impl Read for Naabu {
             return Ok(());
         };
         let said = record.timestamp.and_then(|t| t.parse::<Ts>().ok());
-        let observed_at = said.filter(|at| at.0 > 0).map_or(sink.now, |at| at.min(sink.now));
+        let observed_at = said.filter(|at| at.0 > 0).map_or(sink.undated, |at| at.min(sink.now));
         let endpoint = Endpoint { ip: ip.to_canonical(), port, proto };
         sink.endpoint(Observation { endpoint, state: State::Open, reason: Reason::Reported, observed_at });
         Ok(())

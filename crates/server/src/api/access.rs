@@ -66,6 +66,7 @@ pub const ROUTES: &[(&str, &str, Access)] = &[
     ("POST", "/api/v1/tasks/{id}/resume", Needs(ManageTasks)),
     ("POST", "/api/v1/tasks/{id}/cancel", Needs(ManageTasks)),
     ("POST", "/api/v1/tasks/presets/{preset}", Needs(ManageTasks)),
+    ("POST", "/api/v1/results/import", Needs(ManageTasks)),
     ("GET", "/api/v1/runs", Needs(Read)),
     ("GET", "/api/v1/runs/{id}", Needs(Read)),
     ("POST", "/api/v1/runs/{id}/cancel", Needs(ManageTasks)),

@@ -16,6 +16,7 @@ pub mod import;
 pub mod live;
 pub mod receivers;
 pub mod restrictions;
+pub mod results;
 pub mod runs;
 pub mod segments;
 pub mod session;
@@ -37,6 +38,7 @@ pub(super) fn all() -> Vec<UtoipaMethodRouter<Api>> {
         exposures::routes(),
         endpoints::routes(),
         tasks::routes(),
+        results::routes(),
         runs::routes(),
         assets::routes(),
         import::routes(),
