@@ -170,8 +170,16 @@ struct Pass {
     last_sent: Instant,
     /// Until when to listen, and when that was found out.
     listen: Option<(Instant, Instant)>,
+    /// When we wanted to be woken, and by how much we were woken too late, all in all: while nobody lets us listen, nothing
+    /// can be heard.
+    alarm: Option<Instant>,
+    late: Duration,
     /// When the walk is told next how far it has come.
     mark: Instant,
+    /// Frames lost so far, when that is looked at next, and where the walk stood the last two times.
+    lost: u64,
+    look: Instant,
+    stood: [u64; 2],
 }
 
 /// What comes after a turn.
@@ -196,21 +204,48 @@ const WHOLE_BATCH: u32 = 128;
 /// How often a walk is told how far it has come.
 const MARK_EVERY: Duration = Duration::from_millis(250);
 
+/// How often losses are looked for at a fixed rate: longer than most answers take, and a few thousand probes at full rate.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// By how much a sleep is usually too long: a timer's tick, and others that run first.
+const USUALLY_LATE: Duration = Duration::from_millis(10);
+
 /// How often it is looked at again how long to listen: hosts that answer meanwhile are waited for by their own time.
 const LISTEN_CHECK: Duration = Duration::from_millis(20);
+
+impl Pass {
+    fn begin(now: Instant, lost: u64) -> Self {
+        Pass {
+            held: Held::default(),
+            waiting: None,
+            ended: false,
+            began: now,
+            last_sent: now,
+            listen: None,
+            alarm: None,
+            late: Duration::ZERO,
+            mark: now,
+            lost,
+            look: now + LOOK_EVERY,
+            stood: [0; 2],
+        }
+    }
+}
 
 impl Walker {
     /// Sends all that the walk draws, and listens up to `timeout` for answers. Ends early when nothing is open.
     pub async fn pass(&mut self, walk: &mut impl Walk, timeout: Duration) -> Result<End, ScanError> {
         let now = Instant::now();
-        let mut pass =
-            Pass { held: Held::default(), waiting: None, ended: false, began: now, last_sent: now, listen: None, mark: now };
+        let mut pass = Pass::begin(now, self.lost());
+        self.again.clear();
         if let Some(tempo) = &mut self.tempo {
             tempo.begin_pass(now);
         }
         let end = self.turns(walk, &mut pass, timeout).await;
         if let Some(tempo) = &mut self.tempo {
             self.again = tempo.end_pass(Instant::now());
+        } else {
+            self.look_for_losses(walk, &mut pass, Instant::now());
         }
         self.tally.sending += pass.last_sent - pass.began;
         if matches!(end, Ok(End::Done)) {
@@ -229,7 +264,7 @@ impl Walker {
             if self.flush().await == End::Cancelled {
                 return Ok(End::Cancelled);
             }
-            self.set_rate(walk);
+            self.set_rate(walk, pass);
             let next = match self.turn(walk, pass, timeout)? {
                 // What has been gathered leaves before anything is waited for.
                 next @ (Next::Wait(_) | Next::Done) => self.asker.hand_over()?.map_or(next, Next::Room),
@@ -266,15 +301,36 @@ impl Walker {
         self.answers.clear();
     }
 
-    /// Looks at the rate, if that follows the path.
-    fn set_rate(&mut self, walk: &impl Walk) {
-        let Some(tempo) = &mut self.tempo else { return };
+    /// Frames that were lost by ourselves: what could not leave, and what was not received.
+    fn lost(&self) -> u64 {
+        self.asker.syn.as_ref().map_or(0, |syn| syn.drops() + syn.lost()) + self.inbox.overrun()
+    }
+
+    /// At a fixed rate, what stayed silent while frames were lost is asked again.
+    fn look_for_losses(&mut self, walk: &impl Walk, pass: &mut Pass, now: Instant) {
+        let lost = self.lost();
+        // An answer that was lost just now answers what was asked a while ago.
+        let asked = pass.stood[0]..walk.position();
+        if lost > pass.lost && !asked.is_empty() {
+            self.again.push(asked);
+        }
+        (pass.lost, pass.look, pass.stood) = (lost, now + LOOK_EVERY, [pass.stood[1], walk.position()]);
+    }
+
+    /// Looks at the rate, if that follows the path, and else at what has been lost.
+    fn set_rate(&mut self, walk: &impl Walk, pass: &mut Pass) {
         let now = Instant::now();
+        let Some(tempo) = &self.tempo else {
+            if now >= pass.look {
+                self.look_for_losses(walk, pass, now);
+            }
+            return;
+        };
         if now < tempo.next_tick() {
             return;
         }
-        // What could not leave is lost by ourselves, as is what was not received.
-        let lost = self.asker.syn.as_ref().map_or(0, |syn| syn.drops() + syn.lost()) + self.inbox.overrun();
+        let lost = self.lost();
+        let Some(tempo) = &mut self.tempo else { return };
         if let Some(pps) = tempo.tick(now, self.tally.sent, lost, walk.position()) {
             self.lease.set_rate(pps, now);
         }
@@ -418,6 +474,8 @@ impl Walker {
         if walk.outstanding() == 0 {
             return Next::Done;
         }
+        let overslept = pass.alarm.take().map_or(Duration::ZERO, |alarm| now.saturating_duration_since(alarm));
+        pass.late += if overslept > USUALLY_LATE { overslept } else { Duration::ZERO };
         if !(pass.ended && pass.held.is_empty()) {
             let soonest = [pass.held.earliest(), walk.wake()].into_iter().flatten().min();
             return Next::Wait(soonest.unwrap_or(now + BUSY_WAIT));
@@ -429,12 +487,16 @@ impl Walker {
         }
         let until = match pass.listen {
             Some((until, checked)) if now < checked + LISTEN_CHECK && now < until => until,
-            _ => pass.last_sent + walk.patience(timeout),
+            _ => pass.last_sent + walk.patience(timeout) + pass.late,
         };
         pass.listen = Some((until, now));
         match walk.wake() {
             None if until <= now => Next::Done,
-            None => Next::Wait(until.min(now + LISTEN_CHECK)),
+            None => {
+                let at = until.min(now + LISTEN_CHECK);
+                pass.alarm = Some(at);
+                Next::Wait(at)
+            }
             Some(wake) => Next::Wait(wake.max(now + BUSY_WAIT)),
         }
     }

@@ -167,11 +167,12 @@ async fn a_recheck_says_the_state_of_each_endpoint() {
     let expected = [
         ("192.0.2.1:22/tcp", "open/syn-ack"),
         ("192.0.2.1:23/tcp", "closed/rst"),
+        ("192.0.2.1:53/udp", "closed/icmp-port-unreachable"),
         ("[2001:db8::1]:443/tcp", "open/syn-ack"),
         ("[2001:db8::1]:80/tcp", "filtered/timeout"),
     ];
     assert_eq!(states(&found), expected.map(|(e, s)| (e.to_owned(), s.to_owned())).into());
-    assert_eq!((summary.not_probed, summary.out_of_scope), (1, 1), "UDP is not asked, 192.0.2.77 not ours");
+    assert_eq!((summary.not_probed, summary.out_of_scope), (0, 1), "192.0.2.77 is not ours");
 }
 
 #[tokio::test]
