@@ -4,8 +4,10 @@
 
 use crate::NodeConfig;
 use crate::findings::Finding;
+use crate::now;
 use crate::report::Reporter;
 use crate::work::{self, Outcome};
+use model::Ts;
 use scan::{Pacer, Progress};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,6 +18,9 @@ use wire::{Dispatch, End, Heartbeat, HeartbeatReply, JobOffer, NodePace};
 
 /// Findings that may wait for a report: a few reports' worth. When they are that many the prober waits.
 const BUFFER: usize = 2_000;
+
+/// How often the server is told that a job is given back, a second apart: as long as a lease lasts.
+const GIVING_BACK: u32 = 15;
 
 /// What all jobs of a node share.
 pub(crate) struct JobContext {
@@ -68,8 +73,11 @@ pub(crate) async fn run(context: Arc<JobContext>, offer: JobOffer, cancel: Cance
         Arc::clone(&progress),
         stop.clone(),
     ));
+    // Told beforehand, so that a quiet time begins when it begins and not with the next heartbeat.
+    let quiet = stop.child_token();
+    let alarm = offer.quiet_from.map(|from| tokio::spawn(ring(from, quiet.clone())));
     // A task of its own, so that a panic in a prober is an error of this job and nothing more.
-    let worker = tokio::spawn(work::perform(Arc::clone(&context), offer, sender, Arc::clone(&progress), stop.clone()));
+    let worker = tokio::spawn(work::perform(Arc::clone(&context), offer, sender, Arc::clone(&progress), quiet.clone()));
     let rest = reporter.stream(&mut receiver).await;
     let outcome = match worker.await {
         Ok(outcome) => outcome,
@@ -80,7 +88,12 @@ pub(crate) async fn run(context: Arc<JobContext>, offer: JobOffer, cancel: Cance
         _ if cancel.is_cancelled() => reporter.hand_over(rest).await,
         _ if stop.is_cancelled() => {}
         Outcome::Done(coverage) => _ = reporter.end(rest, coverage.map(|c| *c), End::Done).await,
-        Outcome::Stopped => reporter.hand_over(rest).await,
+        Outcome::Stopped => {
+            reporter.hand_over(rest).await;
+            if quiet.is_cancelled() {
+                give_back(&context, reporter.job, reporter.fencing, &progress).await;
+            }
+        }
         Outcome::Failed(error) => {
             metrics::counter!("portreeve_jobs_failed_total").increment(1);
             tracing::warn!(job = %reporter.job, error, "job failed");
@@ -88,6 +101,35 @@ pub(crate) async fn run(context: Arc<JobContext>, offer: JobOffer, cancel: Cance
         }
     }
     beat.abort();
+    if let Some(alarm) = alarm {
+        alarm.abort();
+    }
+}
+
+/// Ends the work when a quiet time begins.
+async fn ring(from: Ts, quiet: CancellationToken) {
+    let wait = from.since(now()).to_std();
+    tokio::select! {
+        () = quiet.cancelled() => {}
+        () = tokio::time::sleep(wait) => {
+            tracing::info!(%from, "a quiet time begins; the job goes back");
+            quiet.cancel();
+        }
+    }
+}
+
+/// Lets the server see that the job stands still, until it has taken it back: its clock may be a little behind ours.
+async fn give_back(context: &JobContext, job: model::JobId, fencing: i64, progress: &Progress) {
+    for _ in 0..GIVING_BACK {
+        let probes_sent = progress.probes_sent.load(Ordering::Relaxed);
+        let heartbeat = Heartbeat { node: context.config.name.clone(), job, fencing, probes_sent };
+        if matches!(context.transport.heartbeat(heartbeat).await, Ok(HeartbeatReply::Stop)) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    // Its lease ends by itself, and then it is somebody else's.
+    tracing::warn!(%job, "the server did not take the job back");
 }
 
 /// Keeps the lease alive until the job is stopped or ends.

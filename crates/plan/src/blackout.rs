@@ -8,6 +8,8 @@ use model::{Duration, Ts};
 
 const DAY_MS: i64 = 86_400_000;
 const MINUTE_MS: i64 = 60_000;
+/// How far windows are followed: by then a weekly one has come round.
+const AHEAD: Duration = Duration::days(8);
 
 /// The end of the window's occurrence that holds `now`; `None` when it does not hold.
 pub fn window_until(window: &Window, now: Ts) -> Option<Ts> {
@@ -35,6 +37,27 @@ pub fn silent_ranges(blackouts: &[Blackout], now: Ts) -> Vec<IpRange> {
     blackouts.iter().filter(|b| window_until(&b.window, now).is_some()).map(|b| b.range).collect()
 }
 
+/// When the window's next occurrence begins, within the eight days after `now`; `None` when it does not.
+pub fn window_from(window: &Window, now: Ts) -> Option<Ts> {
+    match window {
+        Window::Once { from, until } => (now < *from && from < until && from.since(now) <= AHEAD).then_some(*from),
+        Window::Weekly { days, start_minute, .. } => {
+            let today = now.0.div_euclid(DAY_MS);
+            (today..=today + 7).find_map(|day| {
+                let weekday = (day + 3).rem_euclid(7) as u8 + 1;
+                let from = Ts(day * DAY_MS + i64::from(*start_minute) * MINUTE_MS);
+                (days.contains(&weekday) && now < from).then_some(from)
+            })
+        }
+    }
+}
+
+/// When something of `targets` has to be left in peace next, after `now`: the start of the next window that touches it.
+pub fn silent_from(blackouts: &[Blackout], targets: &[IpRange], now: Ts) -> Option<Ts> {
+    let touching = blackouts.iter().filter(|b| targets.iter().any(|t| t.overlaps(&b.range)));
+    touching.filter_map(|b| window_from(&b.window, now)).min()
+}
+
 /// When something of `targets` may be probed again, if nothing of it may be probed at `now`; `None` when something may.
 ///
 /// Windows that follow each other without a gap are followed, up to eight days ahead: a weekly window has come round
@@ -43,7 +66,7 @@ pub fn silent_until(blackouts: &[Blackout], targets: &[IpRange], now: Ts) -> Opt
     if targets.is_empty() {
         return None;
     }
-    let horizon = now.plus(Duration::days(8));
+    let horizon = now.plus(AHEAD);
     let mut at = now;
     loop {
         if !subtract(targets, &silent_ranges(blackouts, at)).is_empty() {
@@ -95,6 +118,30 @@ mod tests {
         ] {
             assert_eq!(window_until(window, ts(now)), until.map(ts), "{window:?} at {now}");
         }
+    }
+
+    #[test]
+    fn the_next_window_is_known_before_it_begins() {
+        // 2026-11-21 is a Saturday (6).
+        let office = Window::Weekly { days: vec![1, 2, 3, 4, 5], start_minute: 9 * 60, end_minute: 17 * 60 };
+        let once = Window::Once { from: ts("2026-11-21T12:00:00Z"), until: ts("2026-11-21T13:00:00Z") };
+        for (window, now, from) in [
+            (&office, "2026-11-20T08:59:00Z", Some("2026-11-20T09:00:00Z")),
+            (&office, "2026-11-20T09:00:00Z", Some("2026-11-23T09:00:00Z")),
+            (&office, "2026-11-21T10:00:00Z", Some("2026-11-23T09:00:00Z")),
+            (&once, "2026-11-21T11:59:59.999Z", Some("2026-11-21T12:00:00Z")),
+            (&once, "2026-11-21T12:00:00Z", None),
+            (&once, "2026-11-01T12:00:00Z", None),
+        ] {
+            assert_eq!(window_from(window, ts(now)), from.map(ts), "{window:?} at {now}");
+        }
+        let blackouts = [blackout("10.0.0.0/24", once), blackout("10.0.1.0/24", office)];
+        let now = ts("2026-11-21T10:00:00Z");
+        let next = |range: &str| silent_from(&blackouts, &[range.parse().unwrap()], now);
+        assert_eq!(next("10.0.0.7"), Some(ts("2026-11-21T12:00:00Z")));
+        assert_eq!(next("10.0.1.7"), Some(ts("2026-11-23T09:00:00Z")));
+        assert_eq!(next("10.0.0.0/23"), Some(ts("2026-11-21T12:00:00Z")));
+        assert_eq!(next("10.0.2.7"), None);
     }
 
     #[test]

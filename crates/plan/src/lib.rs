@@ -13,7 +13,7 @@ pub mod schedule;
 pub mod status;
 pub mod validate;
 
-pub use blackout::{silent_ranges, silent_until};
+pub use blackout::{silent_from, silent_ranges, silent_until};
 pub use expand::{Expansion, JobPlan, Snapshot, expand};
 pub use schedule::{ScheduleError, due, first_due, next_due};
 pub use status::{TaskStatus, status};

@@ -72,6 +72,10 @@ pub struct JobOffer {
     pub work: Work,
     /// What may be probed at all; the node checks every target against it again (PR-1).
     pub scope: Scope,
+    /// When a quiet time begins for some of it. Nothing leaves from then on: the node hands in what it has and gives the job
+    /// back, to be handed out again for what may be probed by then.
+    #[serde(default)]
+    pub quiet_from: Option<Ts>,
     /// Probes per second for this job; `None` for the node's pace.
     pub rate_pps: Option<u32>,
     /// Repetitions of an unanswered probe; `None` where they buy most (sweeps).

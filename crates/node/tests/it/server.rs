@@ -84,7 +84,7 @@ impl Server {
         let id = JobId(uuid::Uuid::now_v7());
         let allowed: Vec<IpRange> = scope.iter().map(|s| s.parse().unwrap()).collect();
         let scope = Scope::new(&allowed, &[]);
-        let offer = JobOffer { id, fencing: 1, lease: Duration::millis(600), work, scope, rate_pps, retries: Some(0), engine: Engine::BuiltIn, seed: 7 };
+        let offer = JobOffer { id, fencing: 1, lease: Duration::millis(600), work, scope, rate_pps, retries: Some(0), engine: Engine::BuiltIn, seed: 7, quiet_from: None };
         self.kept.lock().unwrap().queue.push_back(offer);
         id
     }

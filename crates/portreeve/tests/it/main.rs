@@ -3,10 +3,12 @@
 //! One file per subject. What a single crate must do is left to that crate's own tests.
 
 mod api_surface;
+mod canaries;
 mod catch_all;
 mod console;
 mod faults;
 mod notifications;
+mod politeness;
 mod quiet;
 mod recovery;
 mod scan_cli;
