@@ -106,7 +106,7 @@ impl PortDraw {
     pub fn next(&mut self) -> u16 {
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let span = u64::from(self.ports.last - self.ports.first) + 1;
-        self.ports.first + ((crate::order::mix(self.state) >> 32) * span >> 32) as u16
+        self.ports.first + (((crate::order::mix(self.state) >> 32) * span) >> 32) as u16
     }
 }
 

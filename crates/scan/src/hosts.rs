@@ -265,7 +265,7 @@ mod tests {
                 let found = |hosts: &Hosts| (0..hosts.len() as u32).all(|i| hosts.index(hosts.ip(i)) == Some(i));
                 assert!(found(&hosts));
                 all.extend((0..hosts.len() as u32).map(|i| hosts.ip(i)));
-                let even = |ip: IpAddr| model::address::to_bytes(ip)[15] % 2 == 0;
+                let even = |ip: IpAddr| model::address::to_bytes(ip)[15].is_multiple_of(2);
                 let before: Vec<IpAddr> = (0..hosts.len() as u32).map(|i| hosts.ip(i)).collect();
                 let hosts = hosts.keep(|ip, _| even(ip));
                 assert!(found(&hosts) && hosts.len() == before.iter().filter(|ip| even(**ip)).count() as u64);

@@ -4,6 +4,7 @@ use crate::api::{Found, Progress};
 use crate::ask::{Answer, Ask, Said, now};
 use crate::cells::{Bits, Cells};
 use crate::hosts::Hosts;
+use crate::limited::{Limited, Question};
 use crate::pseudo::{Guard, Opened};
 use crate::resume::{Keeper, holds};
 use crate::slow::{Doubts, Slowly};
@@ -68,6 +69,10 @@ pub(crate) const MOST_SKIPPED: u64 = 4_096;
 /// From so many ports on, a host that is up and has none that answers is said to be filtered altogether. Fewer prove little.
 const ALL_FILTERED: u32 = 5;
 
+/// Hosts that were asked no faster than this can have lost little to a limit of their own: a limit on SYN-ACKs of ten a second
+/// is a low one, and few hosts have a port open for every two that are asked.
+const QUICKLY_PPS: f64 = 20.0;
+
 /// UDP is answered by programs, which take longer than a kernel takes to refuse or accept a connection.
 const UDP_WAIT: Duration = Duration::from_millis(500);
 
@@ -93,6 +98,8 @@ pub(crate) struct PortWalk<'a> {
     pub keeper: Option<Keeper>,
     /// The first pass begins here; what is before it was asked by an earlier run.
     from: u64,
+    /// Hosts with open ports, and those of them that limit their answers; when that is looked after.
+    pub limited: Option<Box<Limited>>,
     udp: Doubts,
     /// Silent UDP ports being asked again.
     slowly: Slowly,
@@ -124,6 +131,7 @@ impl<'a> PortWalk<'a> {
             again: None,
             keeper: None,
             from: 0,
+            limited: None,
             udp: Doubts::default(),
             slowly: Slowly::default(),
         }
@@ -170,6 +178,21 @@ impl<'a> PortWalk<'a> {
             }
         }
         !self.slowly.is_empty()
+    }
+
+    /// Begins to ask hosts again that limit their answers, as slowly as they answer, after passes that took so long. False when
+    /// there is no host that was asked so quickly. This pass draws nothing else.
+    pub fn begin_limited(&mut self, attempt: u8, took: Duration, now: Instant) -> bool {
+        let questions = self.cells.questions();
+        let Some(limited) = self.limited.as_mut().filter(|_| f64::from(questions) > QUICKLY_PPS * took.as_secs_f64()) else {
+            return false;
+        };
+        (self.plan, self.attempt) = (Plan::Listed(Vec::new(), 0), attempt);
+        let hosts = &self.hosts;
+        limited.begin(now, |host| {
+            let host = hosts.get(host);
+            !host.pseudo && host.settled < questions && host.way != WayId::KERNEL
+        })
     }
 
     /// Begins a pass over parts of the last one, given by its positions: what is not settled there is asked once more.
@@ -350,14 +373,24 @@ impl Walk for PortWalk<'_> {
         if let Some((host, port, attempt)) = self.guard.as_mut().and_then(|guard| guard.next_control(now)) {
             return Some((host, Ask::Syn(port), attempt));
         }
-        let settled = &self.settled;
+        let (settled, cells, hosts) = (&self.settled, &self.cells, &self.hosts);
+        if let Some(limited) = self.limited.as_mut().filter(|limited| limited.is_under_way()) {
+            let silent = |cell: &u64| !settled.get(*cell);
+            let is_tcp = |cell: &u64| matches!(cells.at(*cell, hosts).1, Ask::Syn(_));
+            let all_silent = |host| cells.of_host(host).filter(silent).filter(is_tcp).collect();
+            return limited.next(now, all_silent, |cell| silent(&cell)).map(|(host, question)| match question {
+                Question::Known(ask) => (host, ask, self.attempt),
+                Question::Cell(cell) => (host, cells.at(cell, hosts).1, self.attempt),
+            });
+        }
         let cell = self.slowly.next(now, |cell| !settled.get(cell))?;
         let (host, ask) = self.cells.at(cell, &self.hosts);
         Some((host, ask, self.attempt))
     }
 
     fn wake(&self) -> Option<Instant> {
-        [self.guard.as_ref().and_then(Guard::wake), self.slowly.wake()].into_iter().flatten().min()
+        let limited = self.limited.as_ref().and_then(|limited| limited.wake());
+        [self.guard.as_ref().and_then(Guard::wake), self.slowly.wake(), limited].into_iter().flatten().min()
     }
 
     fn overdue(&mut self, at: Instant, found: &mut Vec<Found>) {
@@ -416,6 +449,8 @@ impl Walk for PortWalk<'_> {
                     }
                     _ => self.tell(observation, found),
                 }
+            } else if state == State::Open && self.limited.as_mut().is_some_and(|limited| limited.open(host, answer.ask)) {
+                // It was asked to see whether it answers again.
             } else if !self.again.as_mut().is_some_and(|again| again.answered(cell, answer)) {
                 self.duplicates += 1;
             }
@@ -471,7 +506,7 @@ impl Walk for PortWalk<'_> {
             });
         }
         match self.cells.listed(&self.settled) {
-            Some(mut hosts) => hosts.all(|host| look(host)),
+            Some(mut hosts) => hosts.all(&mut look),
             None => {
                 let questions = self.cells.questions();
                 (0..self.hosts.len() as u32).filter(|&host| self.hosts.get(host).settled < questions).all(look)
@@ -484,6 +519,9 @@ impl Walk for PortWalk<'_> {
 impl PortWalk<'_> {
     fn opened(&mut self, host: u32, observation: Observation, found: &mut Vec<Found>) {
         self.progress.open_found.fetch_add(1, Ordering::Relaxed);
+        if let (Some(limited), Proto::Tcp) = (&mut self.limited, observation.endpoint.proto) {
+            limited.open(host, Ask::Syn(observation.endpoint.port));
+        }
         let state = self.hosts.get_mut(host);
         state.open = state.open.saturating_add(1);
         let asked = match &self.plan {

@@ -53,7 +53,7 @@ impl WayId {
 pub(crate) struct Ways {
     list: Vec<Way>,
     /// First and last address, IPv4 before IPv6, in order.
-    regions: Vec<((bool, u128), (bool, u128), WayId)>,
+    regions: Vec<(Address, Address, WayId)>,
     /// Ways that stay when the hosts at work change.
     lasting: usize,
 }
@@ -122,7 +122,10 @@ impl Ways {
     }
 }
 
-fn key(ip: IpAddr) -> (bool, u128) {
+/// Addresses in order, IPv4 first.
+type Address = (bool, u128);
+
+fn key(ip: IpAddr) -> Address {
     (ip.is_ipv6(), to_u128(ip))
 }
 
