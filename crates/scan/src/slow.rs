@@ -70,14 +70,15 @@ pub(crate) struct Slowly {
 }
 
 impl Slowly {
-    /// Adds the cell of a host; false when there are too many already. The first of each host may be asked at `from`.
-    pub fn add(&mut self, host: u32, cell: u64, from: Instant) -> bool {
+    /// Adds the cell of a host; false when there are too many already. The first of each host is asked a gap from `now`: the
+    /// host may just have used up what it had left.
+    pub fn add(&mut self, host: u32, cell: u64, now: Instant) -> bool {
         let cells = self.cells.entry(host).or_default();
         if self.count >= MOST || cells.len() >= MOST_OF_HOST {
             return false;
         }
         if cells.is_empty() {
-            self.due.push(Reverse((from, host)));
+            self.due.push(Reverse((now + GAP, host)));
         }
         cells.push_back(cell);
         self.count += 1;
@@ -137,7 +138,7 @@ mod tests {
             }
         }
         // 11 was settled meanwhile: the next one takes its place.
-        assert_eq!(asked, [(0, 10), (0, 20), (1_100, 12), (1_100, 21)]);
+        assert_eq!(asked, [(1_100, 10), (1_100, 20), (2_200, 12), (2_200, 21)]);
         assert!(slowly.is_empty());
     }
 

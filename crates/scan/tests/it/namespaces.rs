@@ -149,7 +149,7 @@ impl Drop for Net {
 }
 
 /// Runs work on a thread that lives in a namespace.
-fn inside<T: Send + 'static, F: Future<Output = T>>(namespace: &str, work: impl FnOnce() -> F + Send + 'static) -> T {
+pub fn inside<T: Send + 'static, F: Future<Output = T>>(namespace: &str, work: impl FnOnce() -> F + Send + 'static) -> T {
     let path = format!("/run/netns/{namespace}");
     let thread = std::thread::spawn(move || {
         let namespace = std::fs::File::open(&path).unwrap();
