@@ -266,7 +266,8 @@ fn only_what_may_be_an_answer_is_heard() {
     let heard = Heard::keeping();
     let (link, interface) = cable.link(super::ring::RING, heard.clone(), None);
     let far = cable.far_end();
-    let eth = Some(Ethernet { src: THEIRS, dst: OURS });
+    let ethernet = Ethernet { src: THEIRS, dst: OURS };
+    let eth = Some(ethernet);
     let (ip4, ip6) = (v4("198.18.30.2", "198.18.30.99"), v4("fd00:30::2", "fd00:30::99"));
     let built = |write: &dyn Fn(&mut Vec<u8>)| {
         let mut frame = Vec::new();
@@ -315,7 +316,7 @@ fn only_what_may_be_an_answer_is_heard() {
         }),
         ("an advertisement", true, {
             let to = "fd00:30::1".parse().unwrap();
-            built(&|f| build::neighbor_advertisement(f, eth.unwrap(), to, "fd00:30::2".parse().unwrap(), THEIRS))
+            built(&|f| build::neighbor_advertisement(f, ethernet, to, "fd00:30::2".parse().unwrap(), THEIRS))
         }),
         ("another VLAN's", false, tagged(10)),
         ("a priority without a VLAN", true, tagged(0xe000)),
