@@ -30,6 +30,7 @@ export const routes: RouteRecordRaw[] = [
         meta: { title: 'endpoint.title' },
       },
       { path: 'hosts', name: 'hosts', component: () => import('./pages/Hosts.vue'), meta: { title: 'nav.hosts' } },
+      { path: 'segments', name: 'segments', component: () => import('./pages/Segments.vue'), meta: { title: 'nav.segments' } },
       { path: 'panels', name: 'panels', component: () => import('./pages/Panels.vue'), meta: { title: 'nav.panels' } },
       { path: 'events', name: 'events', component: () => import('./pages/Events.vue'), meta: { title: 'nav.events' } },
       { path: 'alerts', name: 'alerts', component: () => import('./pages/Alerts.vue'), meta: { title: 'nav.alerts' } },

@@ -9,6 +9,9 @@ import { preferredLocale, usePrefs } from '@/stores/prefs'
 import DataTable from '@/components/DataTable.vue'
 import DispositionTag from '@/components/DispositionTag.vue'
 import ErrorState from '@/components/ErrorState.vue'
+import PhaseMark from '@/components/PhaseMark.vue'
+import SegmentStatus from '@/components/SegmentStatus.vue'
+import UnknownBanner from '@/components/UnknownBanner.vue'
 import { Problem } from '@/api/problem'
 
 const router = createRouter({ history: createMemoryHistory(), routes })
@@ -55,6 +58,48 @@ describe('the table', () => {
   it('keeps the old rows when asking again fails', () => {
     const problem = new Problem({ status: 0, code: 'unreachable', title: 'x' })
     expect(table({ rows, problem }).findAll('tbody tr')).toHaveLength(2)
+  })
+})
+
+describe('what cannot be observed', () => {
+  const dark = { range: '10.0.7.0/24', vantage: 'uplink', since: '2026-11-21T09:30:00.000Z', canaries: 8, silent: 7 }
+  const chinese = async (w: { vm: { $nextTick: () => Promise<void> } }) => {
+    await loadLocale('zh-CN')
+    i18n.global.locale.value = 'zh-CN'
+    await w.vm.$nextTick()
+  }
+
+  it('is said above everything else, and only then', async () => {
+    const banner = (segments: object | undefined) => mount(UnknownBanner, { props: { segments } as never, global: { plugins: [i18n, router] } })
+    expect(banner(undefined).text()).toBe('')
+    expect(banner({ unknown: 0, listed: [] }).find('[data-unknown-banner]').exists()).toBe(false)
+    expect(banner({ unknown: 1, listed: [dark] }).text()).toContain('1 segment cannot be observed')
+    const w = banner({ unknown: 12, listed: [dark] })
+    expect(w.text()).toContain('12 segments cannot be observed')
+    expect(w.text()).toContain('10.0.7.0/24')
+    expect(w.text()).toContain('+ 11')
+    expect(w.attributes('href')).toContain('/segments?status=unknown')
+    expect(w.find('.ranges .chip').attributes('title')).toContain('7 of 8 canaries silent')
+    await chinese(w)
+    expect(w.text()).toContain('12 个网段当前无法观测')
+  })
+
+  it.each([
+    ['known', 'Known', '可观测'],
+    ['suspect', 'Suspect', '存疑'],
+    ['unknown', 'Unknown', '未知'],
+  ] as const)('a segment that is %s says so in both languages', async (status, en, zh) => {
+    const w = mount(SegmentStatus, { props: { segment: { status, since: dark.since, judged_by: 8, silent: 7 } }, global: global() })
+    expect(w.find('.chip').text()).toBe(en)
+    expect(w.text().includes('7 of 8')).toBe(status !== 'known')
+    await chinese(w)
+    expect(w.find('.chip').text()).toBe(zh)
+  })
+
+  it('marks an exposure in it, and none elsewhere', () => {
+    const mark = (unknownSince: string | null) => mount(PhaseMark, { props: { phase: 'open', unknownSince }, global: global() }).find('[data-unobserved]')
+    expect(mark(null).exists()).toBe(false)
+    expect(mark(dark.since).text()).toBe('not observable')
   })
 })
 

@@ -74,6 +74,12 @@ export const api = {
     create: (body: { range: string; window: T.Window; reason: string }) => call('post', '/blackouts', { body }),
     remove: (id: T.Id) => call('delete', '/blackouts/{id}', { path: { id } }),
   },
+  segments: page<T.SegmentView>()('/segments'),
+  canaries: {
+    list: page<T.CanaryChoiceView>()('/canaries'),
+    create: (body: T.CanaryChoiceInput) => call('post', '/canaries', { body }),
+    remove: (id: T.Id) => call('delete', '/canaries/{id}', { path: { id } }),
+  },
   settings: {
     get: () => call('get', '/settings'),
     put: (body: T.Settings) => call('put', '/settings', { body }),

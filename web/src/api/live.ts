@@ -7,9 +7,12 @@ export const liveState = ref<LiveState>('connecting')
 
 /** Topics whose change makes a query's answer stale, by the first part of its key; others are their own topic. */
 const DEPENDS: Record<string, string[]> = {
-  dashboard: ['exposures', 'endpoints', 'hosts', 'tasks', 'jobs', 'alerts', 'notifications'],
-  endpoint: ['exposures', 'endpoints', 'hosts'],
-  events: ['exposures', 'endpoints', 'hosts'],
+  dashboard: ['exposures', 'endpoints', 'hosts', 'tasks', 'jobs', 'alerts', 'notifications', 'segments'],
+  exposures: ['exposures', 'segments'],
+  segments: ['segments', 'endpoints', 'assets'],
+  canaries: ['segments'],
+  endpoint: ['exposures', 'endpoints', 'hosts', 'segments'],
+  events: ['exposures', 'endpoints', 'hosts', 'segments'],
   tasks: ['tasks', 'jobs'],
   runs: ['tasks', 'jobs'],
   exclusions: ['assets'],

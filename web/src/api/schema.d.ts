@@ -217,6 +217,50 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/canaries": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Lists what operators said about endpoints as canaries.
+         * @description Permission: `read`.
+         */
+        get: operations["listCanaryChoices"];
+        put?: never;
+        /**
+         * Names an endpoint as a canary, or says that it is none.
+         * @description Permission: `manage-assets`.
+         */
+        post: operations["createCanaryChoice"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/canaries/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Takes back what was said about an endpoint; canaries are found automatically again.
+         * @description Permission: `manage-assets`.
+         */
+        delete: operations["deleteCanaryChoice"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/catalog/services": {
         parameters: {
             query?: never;
@@ -669,6 +713,27 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/results/import": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Imports a part of another scanner's results. What lies outside the scope is refused and counted; what a file does not
+         *     mention stays as it is.
+         * @description Permission: `manage-tasks`.
+         */
+        post: operations["importResults"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/runs": {
         parameters: {
             query?: never;
@@ -743,6 +808,26 @@ export interface paths {
          * @description Permission: `manage-tasks`.
          */
         post: operations["retryRun"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/segments": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Lists the segments in which something is open, or that are doubted; doubted ones first, then by range.
+         * @description Permission: `read`.
+         */
+        get: operations["listSegments"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -1164,7 +1249,7 @@ export interface components {
             pending: number;
         };
         /** @enum {string} */
-        AlertKind: "opened" | "closed" | "pseudo-open";
+        AlertKind: "opened" | "closed" | "pseudo-open" | "segment-unknown" | "segment-known";
         /** @description How alerts are gathered into notifications. */
         AlertPolicyInput: {
             group_interval?: components["schemas"]["Millis"] | null;
@@ -1244,6 +1329,7 @@ export interface components {
             reason: components["schemas"]["Reason"] | null;
             /** @description Risk kind. */
             risk: components["schemas"]["RiskKind"];
+            segment: components["schemas"]["UnknownSegmentView"] | null;
             /** @description What answers. */
             service: string | null;
             /** @description Severity. */
@@ -1399,6 +1485,51 @@ export interface components {
             note?: string | null;
             until?: components["schemas"]["Instant"] | null;
         };
+        /** @description Something to say about an endpoint as a canary. */
+        CanaryChoiceInput: {
+            /**
+             * @description A TCP endpoint within the assets.
+             * @example 10.0.0.7:443/tcp
+             */
+            endpoint: string;
+            /** @description Why. */
+            note?: string | null;
+            /** @description What it is to be. */
+            role: components["schemas"]["CanaryRole"];
+        };
+        /** @description What an operator said about an endpoint as a canary. */
+        CanaryChoiceView: {
+            /** @description When that was said. */
+            created_at: components["schemas"]["Instant"];
+            /**
+             * @description Which.
+             * @example 10.0.0.7:443/tcp
+             */
+            endpoint: string;
+            /**
+             * Format: uuid
+             * @description Id.
+             */
+            id: string;
+            /** @description Why. */
+            note: string | null;
+            /** @description What it is to be. */
+            role: components["schemas"]["CanaryRole"];
+        };
+        /** @enum {string} */
+        CanaryRole: "named" | "never";
+        /** @description An endpoint whose silence speaks for its segment. */
+        CanaryView: {
+            answered_at: components["schemas"]["Instant"] | null;
+            /**
+             * @description Which.
+             * @example 10.0.0.7:443/tcp
+             */
+            endpoint: string;
+            /** @description An operator named it. */
+            named: boolean;
+            silent_since: components["schemas"]["Instant"] | null;
+        };
         /** @description A high-risk service of the catalogue. */
         CatalogServiceView: {
             /** @description What to do. */
@@ -1446,6 +1577,8 @@ export interface components {
             exposures: components["schemas"]["ExposureCountsView"];
             /** @description Hosts. */
             hosts: components["schemas"]["HostCountsView"];
+            /** @description Segments that are unknown: nothing closes there. */
+            segments: components["schemas"]["SegmentCountsView"];
             /** @description Tasks. */
             tasks: components["schemas"]["TaskBriefView"][];
             /** @description At most ten addresses, worst first. */
@@ -1629,7 +1762,7 @@ export interface components {
             vantage: string;
         };
         /** @enum {string} */
-        EventKind: "endpoint.pending" | "endpoint.opened" | "endpoint.reopened" | "endpoint.closed" | "endpoint.vanished" | "service.changed" | "panel.changed" | "host.online" | "host.offline" | "host.pseudo-open" | "exposure.risk-changed" | "exposure.disposition-changed";
+        EventKind: "endpoint.pending" | "endpoint.opened" | "endpoint.reopened" | "endpoint.closed" | "endpoint.vanished" | "service.changed" | "panel.changed" | "host.online" | "host.offline" | "host.pseudo-open" | "exposure.risk-changed" | "exposure.disposition-changed" | "segment.unknown" | "segment.known";
         /** @description One entry of the event log. */
         EventView: {
             /** @description Particulars. */
@@ -1786,6 +1919,7 @@ export interface components {
             /** @description Risk. */
             risk: components["schemas"]["RiskView"];
             service: components["schemas"]["ServiceView"] | null;
+            unknown_since: components["schemas"]["Instant"] | null;
             /** @description Last change. */
             updated_at: components["schemas"]["Instant"];
             /** @description Seen from. */
@@ -1807,6 +1941,8 @@ export interface components {
             /** @description Sentence for people; names the offending word. */
             message: string;
         };
+        /** @enum {string} */
+        Guard: "own" | "borrowed" | "nobody";
         /** @description Whether the system can answer. */
         HealthView: {
             /** @description `ok` or `database-unavailable`. */
@@ -1824,6 +1960,17 @@ export interface components {
              * @description Up.
              */
             online: number;
+        };
+        /** @description A host up or down. */
+        HostInput: {
+            /** @description Address. */
+            ip: string;
+            /** @description Up or down. */
+            liveness: components["schemas"]["Liveness"];
+            /** @description When it was seen. */
+            observed_at: components["schemas"]["Instant"];
+            /** @description Evidence. */
+            reason: components["schemas"]["Reason"];
         };
         /** @description A page of hosts with the counts of all. */
         HostPageView: {
@@ -2092,6 +2239,8 @@ export interface components {
         Millis: number;
         /** @description The node of this process. */
         NodeView: {
+            /** @description Other scanners that its configuration has, by the names that tasks call them. */
+            engines: string[];
             last_contact_at: components["schemas"]["Instant"] | null;
             /** @description `syn` or `connect`. */
             method: string;
@@ -2148,6 +2297,20 @@ export interface components {
             sent_at: components["schemas"]["Instant"] | null;
             /** @description How it stands. */
             state: components["schemas"]["NotificationState"];
+        };
+        /** @description The state of an endpoint. */
+        ObservationInput: {
+            /**
+             * @description Address, port and protocol.
+             * @example 192.0.2.7:6379/tcp
+             */
+            endpoint: string;
+            /** @description When it was seen. */
+            observed_at: components["schemas"]["Instant"];
+            /** @description Evidence. */
+            reason: components["schemas"]["Reason"];
+            /** @description State. */
+            state: components["schemas"]["State"];
         };
         /** @description How fast to probe; every cap holds at once. */
         PaceInput: {
@@ -2236,6 +2399,16 @@ export interface components {
             total: number;
         };
         /** @description A slice of a list. */
+        Page_CanaryChoiceView: {
+            /** @description The items of the slice. */
+            items: components["schemas"]["CanaryChoiceView"][];
+            /**
+             * Format: int64
+             * @description How many there are in all.
+             */
+            total: number;
+        };
+        /** @description A slice of a list. */
         Page_EndpointView: {
             /** @description The items of the slice. */
             items: components["schemas"]["EndpointView"][];
@@ -2316,6 +2489,16 @@ export interface components {
             total: number;
         };
         /** @description A slice of a list. */
+        Page_SegmentView: {
+            /** @description The items of the slice. */
+            items: components["schemas"]["SegmentView"][];
+            /**
+             * Format: int64
+             * @description How many there are in all.
+             */
+            total: number;
+        };
+        /** @description A slice of a list. */
         Page_TokenView: {
             /** @description The items of the slice. */
             items: components["schemas"]["TokenView"][];
@@ -2364,6 +2547,24 @@ export interface components {
         Permission: "read" | "decide" | "manage-assets" | "manage-tasks" | "manage-alerts" | "manage-settings" | "manage-users" | "read-audit" | "read-metrics";
         /** @enum {string} */
         Phase: "pending" | "open" | "closed";
+        /** @description The same state of many ports. */
+        PortsInput: {
+            /** @description Address. */
+            ip: string;
+            /** @description When it was seen. */
+            observed_at: components["schemas"]["Instant"];
+            /**
+             * @description The ports.
+             * @example 1-21,23-79
+             */
+            ports: string;
+            /** @description `tcp` or `udp`. */
+            proto: string;
+            /** @description Evidence. */
+            reason: components["schemas"]["Reason"];
+            /** @description State. */
+            state: components["schemas"]["State"];
+        };
         /** @description A problem document (RFC 9457). */
         Problem: {
             /**
@@ -2385,8 +2586,20 @@ export interface components {
             /** @description The kind of problem in a few words. */
             title: string;
         };
+        /** @description A host that accepts on every port. */
+        PseudoOpenInput: {
+            /** @description Address. */
+            ip: string;
+            /** @description When. */
+            observed_at: components["schemas"]["Instant"];
+            /**
+             * Format: int32
+             * @description Ports that accepted.
+             */
+            open_ports: number;
+        };
         /** @enum {string} */
-        Reason: "syn-ack" | "connected" | "rst" | "conn-refused" | "timeout" | "icmp-prohibited" | "icmp-unreachable" | "icmp-port-unreachable" | "echo-reply" | "arp-reply" | "udp-response" | "assumed" | "own-order";
+        Reason: "syn-ack" | "connected" | "rst" | "conn-refused" | "timeout" | "icmp-prohibited" | "icmp-unreachable" | "icmp-port-unreachable" | "echo-reply" | "arp-reply" | "udp-response" | "assumed" | "own-order" | "reported";
         /** @description A receiver to make or to change. */
         ReceiverInput: {
             /** @description Where to. */
@@ -2440,6 +2653,54 @@ export interface components {
             secret_set: boolean;
             /** @description Whether closings are sent. */
             send_closed: boolean;
+        };
+        /** @description A part of a file with another scanner's results. */
+        ResultsInput: {
+            /**
+             * @description SHA-256 of the whole file and of the vantage, lower-case hex. A part of the same digest is recorded once.
+             * @example 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
+             */
+            digest: string;
+            /** @description Hosts up or down. */
+            hosts?: components["schemas"]["HostInput"][];
+            /** @description States of endpoints. */
+            observations?: components["schemas"]["ObservationInput"][];
+            /**
+             * Format: int32
+             * @description Number of the part, from 1.
+             */
+            part: number;
+            /** @description The same state of many ports of a host, where the file names them. Changes only what is known to be open. */
+            ports?: components["schemas"]["PortsInput"][];
+            /** @description Hosts that accept on every port. */
+            pseudo_open?: components["schemas"]["PseudoOpenInput"][];
+            /** @description What answers, as far as the scanner's own probes showed it. */
+            services?: components["schemas"]["ServiceInput"][];
+            /**
+             * @description Which scanner it was.
+             * @example import:nmap
+             */
+            source: string;
+            /**
+             * @description From where it was seen. States are kept for each vantage apart: what is imported closes only what was opened from there.
+             * @example import
+             */
+            vantage: string;
+        };
+        /** @description What became of a part. */
+        ResultsOutcome: {
+            /** @description Recorded now; false when the same part had been recorded before, and then nothing changed. */
+            recorded: boolean;
+            /**
+             * Format: int64
+             * @description Findings outside the scope, refused.
+             */
+            refused: number;
+            /**
+             * Format: int64
+             * @description Findings taken.
+             */
+            taken: number;
         };
         /** @description How long things are kept. */
         RetentionInput: {
@@ -2561,12 +2822,100 @@ export interface components {
             /** @description The assets' ranges less the exclusions; at most 500 are listed. */
             ranges: string[];
         };
+        /** @description Segments that cannot be observed. */
+        SegmentCountsView: {
+            /** @description The first ten of them, those unknown the longest first. */
+            listed: components["schemas"]["UnknownSegmentView"][];
+            /**
+             * Format: int64
+             * @description How many are unknown.
+             */
+            unknown: number;
+        };
+        /** @enum {string} */
+        SegmentStatus: "known" | "suspect" | "unknown";
+        /** @description A part of the asset list that a vantage sees or does not see as a whole. */
+        SegmentView: {
+            /**
+             * Format: uuid
+             * @description Asset that covers it.
+             */
+            asset: string | null;
+            /** @description Its name. */
+            asset_name: string | null;
+            /** @description Canaries, its own or those that it borrows. */
+            canaries: components["schemas"]["CanaryView"][];
+            /**
+             * Format: int32
+             * @description How often it has become unknown.
+             */
+            episode: number;
+            /** @description By whose canaries it is judged. */
+            guard: components["schemas"]["Guard"];
+            /**
+             * Format: int32
+             * @description How many canaries it was last judged by while it was doubted.
+             */
+            judged_by: number;
+            /**
+             * Format: int64
+             * @description Endpoints of it that are open or pending.
+             */
+            open: number;
+            /** @description Owner. */
+            owner: string | null;
+            /**
+             * @description Its addresses.
+             * @example 10.0.0.0/24
+             */
+            range: string;
+            /**
+             * Format: int64
+             * @description Silences that were not counted in the current or the last of those times.
+             */
+            set_aside: number;
+            /**
+             * Format: int32
+             * @description How many of those were silent.
+             */
+            silent: number;
+            since: components["schemas"]["Instant"] | null;
+            /** @description Whether what is seen of it can be believed. */
+            status: components["schemas"]["SegmentStatus"];
+            /** @description Seen from. */
+            vantage: string;
+        };
+        /** @description What answers on an endpoint. */
+        ServiceInput: {
+            /** @description First bytes of the answer. */
+            banner?: string | null;
+            /**
+             * Format: int32
+             * @description How sure the scanner was, 0 to 10.
+             */
+            confidence?: number | null;
+            /** @description Address, port and protocol. */
+            endpoint: string;
+            /** @description What decided. */
+            evidence?: string | null;
+            /** @description How the identification ended. */
+            identity: components["schemas"]["Identity"];
+            /** @description Protocol name. */
+            name?: string | null;
+            /** @description When. */
+            observed_at: components["schemas"]["Instant"];
+            /** @description Product. */
+            product?: string | null;
+            /** @description Version. */
+            version?: string | null;
+        };
         /** @description What answers. */
         ServiceView: {
             /** @description Protocol name. */
             name: string;
             /** @description Product. */
             product: string | null;
+            source: components["schemas"]["SourceView"] | null;
             tls: components["schemas"]["TlsView"] | null;
             /** @description Version. */
             version: string | null;
@@ -2628,6 +2977,19 @@ export interface components {
             /** @description Password. */
             password: string;
         };
+        /** @description Another scanner that identified a service. */
+        SourceView: {
+            /**
+             * Format: int32
+             * @description How sure that scanner said it was, 0 to 10.
+             */
+            confidence: number | null;
+            /**
+             * @description How it came here and which scanner it was.
+             * @example import:nmap
+             */
+            name: string;
+        };
         /** @enum {string} */
         State: "open" | "closed" | "filtered" | "open|filtered";
         /** @description The running system. */
@@ -2670,12 +3032,18 @@ export interface components {
         };
         /** @description A task to make or to change. */
         TaskInput: {
+            /**
+             * @description Who probes: `built-in`, or the name of another scanner that a node's configuration has; `built-in` when absent. Only
+             *     for sweeps and liveness.
+             * @example built-in
+             */
+            engine?: string | null;
             /** @description Which of the nine. */
             kind: components["schemas"]["TaskKind"];
             /** @description Name. */
             name: string;
             /**
-             * @description `high-risk`, `common`, `all`, or a list such as `22,80,8000-8100`; the kind's own when absent.
+             * @description `high-risk`, `common`, `all`, `udp`, or a list such as `22,80,8000-8100,U:53`; the kind's own when absent.
              * @example high-risk
              */
             ports?: string | null;
@@ -2686,7 +3054,7 @@ export interface components {
             rate_pps?: number | null;
             /**
              * Format: int32
-             * @description Repetitions of an unanswered probe; 1 when absent.
+             * @description Repetitions of an unanswered probe. When absent, sweeps repeat where it buys most, and everything else once.
              */
             retries?: number | null;
             /** @description What it covers. */
@@ -2729,6 +3097,8 @@ export interface components {
             consumes: components["schemas"]["Label"];
             /** @description When it was made. */
             created_at: components["schemas"]["Instant"];
+            /** @description Who probes: `built-in`, or the name of another scanner. */
+            engine: string;
             /**
              * Format: uuid
              * @description Id.
@@ -2761,9 +3131,9 @@ export interface components {
             rate_pps: number | null;
             /**
              * Format: int32
-             * @description Repetitions.
+             * @description Repetitions; null where they buy most.
              */
-            retries: number;
+            retries: number | null;
             /** @description Fires or not. */
             state: components["schemas"]["TaskState"];
             /** @description How it stands. */
@@ -2879,6 +3249,25 @@ export interface components {
         } | {
             /** @enum {string} */
             type: "once";
+        };
+        /** @description A segment that is unknown, in brief. */
+        UnknownSegmentView: {
+            /**
+             * Format: int32
+             * @description Canaries it was judged by.
+             */
+            canaries: number;
+            /** @description Its addresses. */
+            range: string;
+            /**
+             * Format: int32
+             * @description How many of those are silent.
+             */
+            silent: number;
+            /** @description Since when. */
+            since: components["schemas"]["Instant"];
+            /** @description Seen from. */
+            vantage: string;
         };
         /** @description A user to make or to change. */
         UserInput: {
@@ -3405,6 +3794,104 @@ export interface operations {
         requestBody?: never;
         responses: {
             /** @description Removed. */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: components["responses"]["Problem"];
+            401: components["responses"]["Problem"];
+            403: components["responses"]["Problem"];
+            404: components["responses"]["Problem"];
+            422: components["responses"]["Problem"];
+            500: components["responses"]["Problem"];
+            503: components["responses"]["Problem"];
+        };
+    };
+    listCanaryChoices: {
+        parameters: {
+            query?: {
+                /** @description Items to skip; 0 when absent. */
+                offset?: number;
+                /** @description Items to return, at most 500; 50 when absent. */
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page of choices. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_CanaryChoiceView"];
+                };
+            };
+            400: components["responses"]["Problem"];
+            401: components["responses"]["Problem"];
+            403: components["responses"]["Problem"];
+            422: components["responses"]["Problem"];
+            500: components["responses"]["Problem"];
+            503: components["responses"]["Problem"];
+        };
+    };
+    createCanaryChoice: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CanaryChoiceInput"];
+            };
+        };
+        responses: {
+            /** @description The choice. */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CanaryChoiceView"];
+                };
+            };
+            400: components["responses"]["Problem"];
+            401: components["responses"]["Problem"];
+            403: components["responses"]["Problem"];
+            /** @description Something was said of the endpoint already. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            422: components["responses"]["Problem"];
+            500: components["responses"]["Problem"];
+            503: components["responses"]["Problem"];
+        };
+    };
+    deleteCanaryChoice: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Choice. */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Taken back. */
             204: {
                 headers: {
                     [name: string]: unknown;
@@ -4314,6 +4801,36 @@ export interface operations {
             503: components["responses"]["Problem"];
         };
     };
+    importResults: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ResultsInput"];
+            };
+        };
+        responses: {
+            /** @description What became of the part. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ResultsOutcome"];
+                };
+            };
+            400: components["responses"]["Problem"];
+            401: components["responses"]["Problem"];
+            403: components["responses"]["Problem"];
+            422: components["responses"]["Problem"];
+            500: components["responses"]["Problem"];
+            503: components["responses"]["Problem"];
+        };
+    };
     listRuns: {
         parameters: {
             query?: {
@@ -4450,6 +4967,41 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            422: components["responses"]["Problem"];
+            500: components["responses"]["Problem"];
+            503: components["responses"]["Problem"];
+        };
+    };
+    listSegments: {
+        parameters: {
+            query?: {
+                /** @description `known`, `suspect` or `unknown`, separated by commas. */
+                status?: string;
+                /** @description An address or range that they share addresses with. */
+                range?: string;
+                /** @description Items to skip; 0 when absent. */
+                offset?: number;
+                /** @description Items to return, at most 500; 50 when absent. */
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page of segments with their canaries. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_SegmentView"];
+                };
+            };
+            400: components["responses"]["Problem"];
+            401: components["responses"]["Problem"];
+            403: components["responses"]["Problem"];
             422: components["responses"]["Problem"];
             500: components["responses"]["Problem"];
             503: components["responses"]["Problem"];

@@ -54,7 +54,11 @@ export const EVENT_KINDS = all<S['EventKind']>()([
   'host.pseudo-open',
   'exposure.risk-changed',
   'exposure.disposition-changed',
+  'segment.unknown',
+  'segment.known',
 ])
+export const SEGMENT_STATUSES = all<S['SegmentStatus']>()(['unknown', 'suspect', 'known'])
+export const CANARY_ROLES = all<S['CanaryRole']>()(['named', 'never'])
 export const ALERT_STATES = all<S['AlertState']>()(['pending', 'notified', 'suppressed'])
 export const NOTIFICATION_STATES = all<S['NotificationState']>()(['queued', 'sending', 'sent', 'failed'])
 
@@ -97,4 +101,8 @@ export type UserView = S['UserView']
 export type TokenInput = S['TokenInput']
 export type TokenView = S['TokenView']
 export type AuditView = S['AuditView']
+export type SegmentView = S['SegmentView']
+export type CanaryView = S['CanaryView']
+export type CanaryChoiceInput = S['CanaryChoiceInput']
+export type CanaryChoiceView = S['CanaryChoiceView']
 export type ProblemBody = S['Problem']

@@ -6,6 +6,7 @@ mod document;
 mod exposures;
 mod hostile;
 mod live;
+mod segments;
 mod settings;
 mod tasks;
 
