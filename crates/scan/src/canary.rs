@@ -52,6 +52,11 @@ impl Host {
     fn open(&self) -> bool {
         self.known.iter().any(|k| k.open)
     }
+    fn set_apart(&mut self) {
+        self.limited = true;
+        // It has to show that it answers again.
+        (self.history, self.outcomes) = (0, HISTORY);
+    }
     fn answered(&self) -> u32 {
         (self.history & ((1 << self.outcomes) - 1)).count_ones()
     }
@@ -99,6 +104,8 @@ pub(crate) struct Canaries {
     slot_of: HashMap<IpAddr, u32>,
     turn: usize,
     asked: u64,
+    /// How many were answered.
+    answered: u64,
     flying: VecDeque<Flight>,
     /// Smoothed round trip and its deviation (RFC 6298), once one has been measured.
     rtt: Option<(u64, u64)>,
@@ -124,6 +131,7 @@ impl Canaries {
             .min_by_key(|f| now.saturating_sub(f.sent).abs_diff(rtt));
         if let Some(flight) = flight {
             flight.answered = true;
+            self.answered += 1;
             let took = now.saturating_sub(flight.sent);
             let late = flight.told && flight.lost;
             let outcome = Outcome { epoch: flight.epoch, host: slot, open: flight.open, verdict: Verdict::Late };
@@ -214,6 +222,11 @@ impl Canaries {
         }
     }
 
+    /// How many were answered so far.
+    pub fn answered(&self) -> u64 {
+        self.answered
+    }
+
     /// How long an answer is waited for.
     pub fn wait_ns(&self) -> u64 {
         self.rtt.map_or(FIRST_WAIT_NS, |(mean, deviation)| (2 * mean + 4 * deviation).max(LEAST_WAIT_NS)).min(LATEST_NS)
@@ -292,11 +305,14 @@ impl Canaries {
             let half_as_well = 2 * host.answered() * others < others_answered * host.outcomes;
             host.limited = path_is_fine && half_as_well && host.outcomes >= ENOUGH;
             if host.limited {
-                // It has to show that it answers again.
-                host.history = 0;
-                host.outcomes = HISTORY;
+                host.set_apart();
             }
         }
+    }
+
+    /// Takes all hosts for limited.
+    pub fn set_all_apart(&mut self) {
+        self.hosts.iter_mut().for_each(Host::set_apart);
     }
 
     /// Whether the host's answers are limited by itself.

@@ -243,6 +243,19 @@ impl Cells {
         }
     }
 
+    /// The cells of a host, in their order.
+    pub fn of_host(&self, host: u32) -> Box<dyn Iterator<Item = u64> + '_> {
+        match self {
+            Cells::Grid { hosts, rounds, .. } => {
+                let (hosts, rounds) = (u64::from(*hosts), u64::from(*rounds));
+                Box::new((0..rounds).map(move |round| round * hosts + u64::from(host)))
+            }
+            Cells::List { list, .. } => {
+                Box::new(list.iter().enumerate().filter(move |(_, (of, _))| *of == host).map(|(i, _)| i as u64))
+            }
+        }
+    }
+
     /// Host and question of a cell.
     pub fn at(&self, cell: u64, at_work: &Hosts) -> (u32, Ask) {
         match self {

@@ -525,10 +525,7 @@ impl Congestion {
             match before {
                 // Less got through than at the higher rate, in proportion: the path loses this share at any rate. On a path
                 // with a limit, as much would have got through.
-                // With a single host to ask, it may be the host, whose answers are limited.
-                Some((pps, got_through, lost))
-                    if delivered / got_through < (actual / pps).sqrt() && (loss <= MOST_EXPECTED || canaries.hosts().0 == 1) =>
-                {
+                Some((pps, got_through, lost)) if delivered / got_through < (actual / pps).sqrt() && loss <= MOST_EXPECTED => {
                     self.expected = (loss + lost) / 2.0;
                     self.phase = Phase::Climb;
                     self.path_pps = None;
@@ -536,6 +533,15 @@ impl Congestion {
                     return;
                 }
                 Some(_) => {}
+                // All that is known is that one host answers only so often, and slowing down did not help: that is its limit
+                // rather than the path's, until another host says otherwise.
+                None if canaries.hosts().0 == 1 => {
+                    canaries.set_all_apart();
+                    self.phase = Phase::Climb;
+                    self.path_pps = None;
+                    self.set_rate(from_pps, now);
+                    return;
+                }
                 // Nine tenths of what got through should have got through. Half shows the two apart.
                 None => target = target.min(0.5 * self.rate_pps),
             }

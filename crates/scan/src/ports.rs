@@ -101,6 +101,8 @@ pub(crate) struct PortWalk<'a> {
     /// Hosts with open ports, and those of them that limit their answers; when that is looked after.
     pub limited: Option<Box<Limited>>,
     udp: Doubts,
+    /// This pass asks UDP ports alone.
+    only_udp: bool,
     /// Silent UDP ports being asked again.
     slowly: Slowly,
 }
@@ -133,6 +135,7 @@ impl<'a> PortWalk<'a> {
             from: 0,
             limited: None,
             udp: Doubts::default(),
+            only_udp: false,
             slowly: Slowly::default(),
         }
     }
@@ -158,10 +161,18 @@ impl<'a> PortWalk<'a> {
         !matches!(&self.plan, Plan::Listed(named, _) if named.is_empty())
     }
 
+    /// Begins to ask silent UDP ports once more, whatever the repetitions of others are worth: a port has up to two questions,
+    /// and an answer without an id takes two tries. False when no UDP port is asked.
+    pub fn begin_udp(&mut self, attempt: u8) -> bool {
+        (self.plan, self.attempt) = (Plan::Parts(Stretches::new(vec![0..self.cells.len()])), attempt);
+        self.only_udp = self.cells.has_udp();
+        self.only_udp
+    }
+
     /// Begins to ask UDP ports again whose silence proves little: those answered once without an id, and those of hosts that
     /// refuse UDP ports, as slowly as hosts refuse. False when there is none. This pass draws nothing else.
     pub fn begin_slowly(&mut self, attempt: u8, now: Instant) -> bool {
-        (self.plan, self.attempt, self.slowly) = (Plan::Listed(Vec::new(), 0), attempt, Slowly::default());
+        (self.plan, self.attempt, self.slowly) = (Plan::Parts(Stretches::new(Vec::new())), attempt, Slowly::default());
         let settled = |cell: u64| self.settled.get(cell);
         for (host, cell) in self.udp.answered_once().filter(|(_, cell)| !settled(*cell)) {
             self.slowly.add(host, cell, now);
@@ -302,6 +313,9 @@ impl<'a> PortWalk<'a> {
     /// A question about this cell, unless it needs no asking.
     pub(crate) fn question(&mut self, cell: u64, found: &mut Vec<Found>) -> Draw {
         let (host, ask) = self.cells.at(cell, &self.hosts);
+        if self.only_udp && !matches!(ask, Ask::Udp(_)) {
+            return Draw::Skipped;
+        }
         let state = self.hosts.get(host);
         if !state.way.is_open() {
             self.settle(cell, host);

@@ -172,7 +172,8 @@ impl Run {
             rate_pps: if sending > 0.0 { tally.sent as f64 / sending } else { 0.0 },
             path_rate_pps: tempo.as_ref().and_then(Tempo::path_rate_pps),
             loss: self.loss.or_else(|| tempo.as_ref().and_then(Tempo::loss)),
-            duplicates: self.duplicates,
+            // What was asked again on purpose was answered again.
+            duplicates: self.duplicates.saturating_sub(tempo.as_ref().map_or(0, Tempo::answered)),
             rejected: syn.map_or(0, SynAsker::rejected),
             retransmitted: tally.repeated,
             not_probed: self.not_probed,
@@ -247,6 +248,8 @@ impl Run {
 
     /// Asks every silent cell so many times, and tells what stayed silent.
     pub async fn ports(&mut self, walk: &mut PortWalk<'_>, tries: u8) -> Result<End, ScanError> {
+        let began = Instant::now();
+        walk.limited = self.walker.tempo.is_some().then(Default::default);
         for attempt in 0..tries {
             if crate::walk::Walk::outstanding(walk) == 0 {
                 walk.spare(u64::from(tries - attempt));
@@ -258,6 +261,10 @@ impl Run {
                 return Ok(End::Cancelled);
             }
             walk.passed();
+        }
+        if self.ask_limited(walk, tries, began).await? == End::Cancelled {
+            self.duplicates += walk.duplicates;
+            return Ok(End::Cancelled);
         }
         self.tell_silent(walk, tries).await
     }
@@ -279,6 +286,8 @@ impl Run {
 
     /// Asks every cell once and then those again that are worth it, and tells what stayed silent.
     pub async fn ports_choosing(&mut self, walk: &mut PortWalk<'_>) -> Result<End, ScanError> {
+        let began = Instant::now();
+        walk.limited = self.walker.tempo.is_some().then(Default::default);
         walk.begin_choosing();
         let mut first_sent = None;
         let mut more = true;
@@ -304,7 +313,30 @@ impl Run {
             }
         }
         self.loss = walk.loss().or(self.loss);
-        self.tell_silent(walk, 1).await
+        if self.ask_limited(walk, 1, began).await? == End::Cancelled {
+            self.duplicates += walk.duplicates;
+            return Ok(End::Cancelled);
+        }
+        if walk.begin_udp(1) && self.walker.pass(walk, self.timeout).await? == End::Cancelled {
+            self.duplicates += walk.duplicates;
+            return Ok(End::Cancelled);
+        }
+        self.tell_silent(walk, 2).await
+    }
+
+    /// Asks hosts again that limit their answers, after passes that began then.
+    async fn ask_limited(&mut self, walk: &mut PortWalk<'_>, tries: u8, began: Instant) -> Result<End, ScanError> {
+        if !walk.begin_limited(tries, began.elapsed(), Instant::now()) {
+            return Ok(End::Done);
+        }
+        // Canaries would use up what these hosts answer at all.
+        self.walker.tempo.iter_mut().for_each(|tempo| tempo.pause(true));
+        let end = self.walker.pass(walk, self.timeout).await;
+        self.walker.tempo.iter_mut().for_each(|tempo| tempo.pause(false));
+        if let Some(limited) = walk.limited.as_ref().filter(|limited| limited.found() > 0) {
+            tracing::info!(hosts = limited.found(), "hosts limit their answers and were asked again slowly");
+        }
+        end
     }
 
     /// The walk is over but for UDP ports that are asked slowly: what stayed silent is told.

@@ -69,6 +69,11 @@ impl Tempo {
         self.congestion.loss()
     }
 
+    /// Canaries that were answered.
+    pub fn answered(&self) -> u64 {
+        self.canaries.answered()
+    }
+
     fn nanos(&self, now: Instant) -> u64 {
         now.saturating_duration_since(self.epoch).as_nanos() as u64
     }

@@ -97,3 +97,20 @@ async fn a_host_that_limits_its_rsts_takes_no_longer_than_one_that_drops() {
     }
     assert!(times[1] < times[0] + Duration::from_millis(500), "{times:?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_host_that_limits_its_syn_acks_is_asked_until_its_ports_are_known() {
+    for (otherwise, retries, hosts) in
+        [(Otherwise::Drops, 0, 1), (Otherwise::Refuses, 0, 1), (Otherwise::Drops, 1, 1), (Otherwise::Refuses, 1, 12)]
+    {
+        let mut network = network(hosts, 40, otherwise);
+        let limit = || Quirks { syn_ack_limit: Some(RateLimit::new(10, 5)), ..Quirks::default() };
+        network.quirks = HashMap::from([(IpAddr::from([192, 0, 2, 0]), limit())]);
+        let sweep = Sweep { retries: Retries::Fixed(retries), ..adapting("192.0.2.0/28", "1-1000") };
+        let (recall, summary, sent) = run(network, sweep).await;
+        assert!(recall >= 0.995, "{otherwise:?}, {hosts} hosts: {recall}");
+        assert!(summary.elapsed < Duration::from_secs(60), "{otherwise:?}, {hosts} hosts: {:?}", summary.elapsed);
+        assert!(sent.len() < 60_000, "{otherwise:?}, {hosts} hosts: {} probes", sent.len());
+        assert_eq!(summary.duplicates, 0);
+    }
+}
