@@ -20,8 +20,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-const SENDER: &str = "prA-measure-s";
-const TARGET: &str = "prA-measure-t";
+const SENDER: &str = "prlink-measure-s";
+const TARGET: &str = "prlink-measure-t";
 
 struct Net;
 

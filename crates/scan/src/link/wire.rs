@@ -31,7 +31,7 @@ impl Cable {
             eprintln!("SKIPPED: needs root and ip");
             return None;
         }
-        let cable = Cable { prefix: format!("prA-{name}-{}", std::process::id()) };
+        let cable = Cable { prefix: format!("prlink-{name}-{}", std::process::id()) };
         let (s, t) = (cable.name('s'), cable.name('t'));
         for namespace in [&s, &t] {
             sh(&format!(
@@ -74,10 +74,15 @@ impl Cable {
 
     /// A sender at the far end.
     fn far_end(&self) -> Far {
-        self.at('t', || {
+        self.far_end_of("t0")
+    }
+
+    /// A sender on that device of the far end.
+    fn far_end_of(&self, device: &'static str) -> Far {
+        self.at('t', move || {
             let mut kernel = super::route::Kernel::open().unwrap();
             let mut devices = (1..20).filter_map(|index| Some((index, kernel.link(index).ok()?)));
-            let (index, info) = devices.find(|(_, info)| info.name == "t0").unwrap();
+            let (index, info) = devices.find(|(_, info)| info.name == device).unwrap();
             let tapped = crate::tap::Tapped { interface: index, framing: Framing::Ethernet, tap: None };
             let sender = super::send::Sender::open(index, &info, Framing::Ethernet).unwrap();
             Far(super::Outlet::threaded(tapped, sender).unwrap())
@@ -117,6 +122,8 @@ struct Heard {
     frames: AtomicU64,
     pauses: AtomicU64,
     kept: Mutex<Vec<Vec<u8>>>,
+    /// By which interfaces.
+    interfaces: Mutex<std::collections::BTreeMap<u32, u64>>,
     keep: AtomicBool,
     deaf: AtomicBool,
 }
@@ -143,12 +150,13 @@ impl Heard {
 }
 
 impl Sink for Heard {
-    fn frame(&self, _: u32, _: Framing, frame: &[u8]) {
+    fn frame(&self, interface: u32, _: Framing, frame: &[u8]) {
         while self.deaf.load(Ordering::Acquire) {
             std::thread::sleep(Duration::from_millis(1));
         }
         if self.keep.load(Ordering::Relaxed) {
             self.kept.lock().unwrap().push(frame.to_vec());
+            *self.interfaces.lock().unwrap().entry(interface).or_default() += 1;
         }
         self.frames.fetch_add(1, Ordering::Release);
     }
@@ -447,6 +455,30 @@ fn an_operators_own_queue_is_not_gone_past() {
     assert!(began.elapsed() > Duration::from_millis(100), "the shaper has shaped: {:?}", began.elapsed());
     let seen = sh(&format!("tc -n {s} -s qdisc show dev s0"));
     assert!(seen.contains("tbf"), "{seen}");
+}
+
+#[test]
+fn several_interfaces_are_heard_at_once() {
+    let Some(cable) = Cable::new("two") else { return };
+    let (s, t) = (cable.name('s'), cable.name('t'));
+    sh(&format!(
+        "ip -n {s} link add s1 address {OURS} type veth peer name t1 address {THEIRS} netns {t}
+         ip netns exec {t} sysctl -qw net.ipv6.conf.t1.disable_ipv6=1
+         ip -n {t} link set t1 up; ip -n {s} link set s1 up; ip -n {s} addr add 198.18.41.1/24 dev s1"
+    ));
+    let heard = Heard::keeping();
+    let (link, first) = cable.link(1 << 20, heard.clone(), None);
+    let link = Arc::new(link);
+    let theirs = link.clone();
+    let Route::OnLink(second) = cable.at('s', move || theirs.route("198.18.41.2".parse().unwrap())).unwrap() else {
+        panic!("on link")
+    };
+    cable.far_end().send(&(0..300).map(answer).collect::<Vec<_>>());
+    cable.far_end_of("t1").send(&(300..500).map(answer).collect::<Vec<_>>());
+    heard.wait_for(500);
+    let by_interface = heard.interfaces.lock().unwrap().clone();
+    assert_eq!(by_interface, [(first, 300), (second.index, 200)].into());
+    assert_eq!(link.arrivals(), Arrivals { frames: 500, dropped: 0, full: 0 });
 }
 
 #[test]
