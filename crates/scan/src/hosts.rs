@@ -25,7 +25,7 @@ pub(crate) struct Host {
     pub refused: u16,
     /// Why it is believed to be up.
     pub up: Option<Reason>,
-    /// Longest time it took to answer, in ticks.
+    /// Shortest time it took to answer, in ticks; as long as it can be when not known.
     rtt: u8,
     /// It is being found out whether it accepts everything.
     pub checking: bool,
@@ -40,18 +40,20 @@ pub(crate) const TICK: Duration = Duration::from_millis(16);
 /// The shortest wait for a host that has answered before: its queue, ours and the schedulers between them.
 const LEAST_WAIT: Duration = Duration::from_millis(200);
 
-/// How many of its own round-trip times a host is waited for, at least [`LEAST_WAIT`]. RFC 6298 waits for the mean and four
-/// deviations; a longest time is well above the mean already.
+/// How many of its own round-trip times a host is waited for, at least [`LEAST_WAIT`]. The shortest counts: a SYN-ACK that a
+/// host repeats after a second, because it or our RST got lost, says nothing about how far away the host is.
 const ROUND_TRIPS: u32 = 4;
 
 impl Host {
     fn new(way: WayId) -> Self {
-        Host { way, settled: 0, open: 0, refused: 0, up: None, rtt: 0, checking: false, pseudo: false }
+        Host { way, settled: 0, open: 0, refused: 0, up: None, rtt: u8::MAX, checking: false, pseudo: false }
     }
 
     /// How long an answer of this host is waited for.
     pub fn patience(&self, timeout: Duration) -> Duration {
         match self.up {
+            // A neighbour is near, whatever it took to find it.
+            Some(Reason::ArpReply) if self.rtt == u8::MAX => LEAST_WAIT.min(timeout),
             Some(_) => (TICK * ROUND_TRIPS * (u32::from(self.rtt) + 1)).max(LEAST_WAIT).min(timeout),
             None => timeout,
         }
@@ -59,7 +61,7 @@ impl Host {
 
     /// An answer took so long.
     pub fn took(&mut self, ticks: Option<u8>) {
-        self.rtt = self.rtt.max(ticks.unwrap_or(0));
+        self.rtt = self.rtt.min(ticks.unwrap_or(u8::MAX));
     }
 }
 
@@ -287,11 +289,17 @@ mod tests {
         let timeout = Duration::from_millis(1_500);
         let mut host = Host::new(WayId::KERNEL);
         assert_eq!(host.patience(timeout), timeout);
-        host.up = Some(Reason::Rst);
+        host.up = Some(Reason::ArpReply);
         assert_eq!(host.patience(timeout), LEAST_WAIT);
-        host.took(Some(9));
-        assert_eq!(host.patience(timeout), Duration::from_millis(640));
+        host.up = Some(Reason::Rst);
+        assert_eq!(host.patience(timeout), timeout, "it is up, but who knows how far away");
         host.took(Some(90));
         assert_eq!(host.patience(timeout), timeout);
+        host.took(Some(9));
+        assert_eq!(host.patience(timeout), Duration::from_millis(640));
+        host.took(Some(62));
+        assert_eq!(host.patience(timeout), Duration::from_millis(640), "a SYN-ACK that was repeated after a second");
+        host.took(Some(1));
+        assert_eq!(host.patience(timeout), LEAST_WAIT);
     }
 }
