@@ -202,7 +202,7 @@ impl Part {
 
 impl Server {
     fn new(args: &ImportArgs, digest: String) -> anyhow::Result<Server> {
-        let Some(token) = args.token.clone() else {
+        let Some(token) = args.token.clone().filter(|t| !t.trim().is_empty()) else {
             bail!(
                 "there is no token to sign in with\nhint: make one with `portreeve token create --name import --role operator`, and set PORTREEVE_TOKEN"
             );

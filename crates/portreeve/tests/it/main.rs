@@ -7,6 +7,7 @@ mod canaries;
 mod catch_all;
 mod console;
 mod faults;
+mod import;
 mod notifications;
 mod politeness;
 mod quiet;

@@ -33,8 +33,13 @@ pub struct World {
 impl World {
     /// Starts the lab and portreeve in it, with no asset, no task of a preset, and a pace that suits a lab.
     pub fn start(spec: LabSpec, db: Db) -> World {
+        Self::start_with(spec, db, |serve, _| serve)
+    }
+
+    /// The same with more for `serve`, which may lie in the lab's directories.
+    pub fn start_with(spec: LabSpec, db: Db, more: impl FnOnce(ServeSpec, &Lab) -> ServeSpec) -> World {
         let lab = spec.start().unwrap();
-        let mut serve_spec = ServeSpec::new(BINARY, lab.fresh_dir("data").unwrap());
+        let mut serve_spec = more(ServeSpec::new(BINARY, lab.fresh_dir("data").unwrap()), &lab);
         let postgres = match db {
             Db::Sqlite => None,
             Db::Postgres => Some(TempPostgres::start_in(lab.scanner()).unwrap()),
