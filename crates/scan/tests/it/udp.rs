@@ -91,6 +91,7 @@ async fn answers_without_the_id_count_only_when_two_tries_were_answered() {
     let always = |bytes: &'static [u8]| UdpService::new(move |_| Some(bytes.to_vec()));
     for (name, port, service, retries, state) in [
         ("with the id, once", 53, echo(), 0, "open/udp-response"),
+        ("repetitions are chosen", 9, always(b"who is there?"), u8::MAX, "open/udp-response"),
         ("something else twice", 53, always(b"go away"), 1, "open/udp-response"),
         // The second try is made even when none was asked for.
         ("something else twice", 53, always(b"go away"), 0, "open/udp-response"),
@@ -103,7 +104,10 @@ async fn answers_without_the_id_count_only_when_two_tries_were_answered() {
         // The same answer twice is one answer.
         network.duplicates = true;
         network.quirks.insert(ip("192.0.2.1"), Quirks { udp: HashMap::from([(port, service)]), ..Quirks::default() });
-        let s = Sweep { retries: Retries::Fixed(retries), ..udp_sweep(&["192.0.2.1"], &port.to_string()) };
+        let s = Sweep {
+            retries: if retries == u8::MAX { Retries::Auto } else { Retries::Fixed(retries) },
+            ..udp_sweep(&["192.0.2.1"], &port.to_string())
+        };
         let (found, _) = swept(network, s).await;
         assert_eq!(told(&states(&found), "192.0.2.1", port), state, "{name}");
     }
@@ -114,8 +118,12 @@ async fn a_server_that_knows_the_second_question_only_is_open() {
     let second = UdpService::new(|asked| asked.windows(9).any(|w| w == b"localhost").then(|| asked.to_vec()));
     let mut network = MemoryNetwork::new([(ip("192.0.2.1"), host(Otherwise::Drops))]);
     network.quirks.insert(ip("192.0.2.1"), Quirks { udp: HashMap::from([(53, second)]), ..Quirks::default() });
-    let (found, _) = swept(network, udp_sweep(&["192.0.2.1"], "53")).await;
-    assert_eq!(told(&states(&found), "192.0.2.1", 53), "open/udp-response");
+    let network = Arc::new(network);
+    for retries in [Retries::Fixed(1), Retries::Auto] {
+        let (network, s) = (network.clone(), Sweep { retries, ..udp_sweep(&["192.0.2.1"], "53") });
+        let (found, _) = all_found(|out, progress, cancel| sweep_in(network, s, out, progress, cancel)).await;
+        assert_eq!(told(&states(&found), "192.0.2.1", 53), "open/udp-response", "{retries:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
