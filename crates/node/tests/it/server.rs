@@ -81,10 +81,25 @@ impl Dispatch for Server {
 impl Server {
     /// Queues a job that may probe the ranges given.
     pub fn queue(&self, work: Work, scope: &[&str], rate_pps: Option<u32>) -> JobId {
+        self.queue_for(Engine::BuiltIn, work, scope, rate_pps)
+    }
+    /// The same, for another scanner.
+    pub fn queue_for(&self, engine: Engine, work: Work, scope: &[&str], rate_pps: Option<u32>) -> JobId {
         let id = JobId(uuid::Uuid::now_v7());
         let allowed: Vec<IpRange> = scope.iter().map(|s| s.parse().unwrap()).collect();
         let scope = Scope::new(&allowed, &[]);
-        let offer = JobOffer { id, fencing: 1, lease: Duration::millis(600), work, scope, rate_pps, retries: Some(0), engine: Engine::BuiltIn, seed: 7, quiet_from: None };
+        let offer = JobOffer {
+            id,
+            fencing: 1,
+            lease: Duration::millis(600),
+            work,
+            scope,
+            rate_pps,
+            retries: Some(0),
+            engine,
+            seed: 7,
+            quiet_from: None,
+        };
         self.kept.lock().unwrap().queue.push_back(offer);
         id
     }
@@ -110,9 +125,14 @@ impl Server {
 
     /// Starts a node with that many slots.
     pub fn node(&self, slots: u32) -> Running {
+        self.node_with(slots, Vec::new())
+    }
+    /// The same with other scanners in its configuration.
+    pub fn node_with(&self, slots: u32, engines: Vec<scan::external::Engine>) -> Running {
         let cancel = CancellationToken::new();
         let mut config = NodeConfig::new(NodeName("n".into()), Vantage("here".into()));
         config.slots = slots;
+        config.engines = engines;
         config.method = Method::Connect;
         let task = tokio::spawn(Node::run(Arc::new(InProcess::new(Arc::new(self.clone()))), config, cancel.clone()));
         Running { cancel, task }
