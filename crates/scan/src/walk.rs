@@ -377,7 +377,9 @@ impl Walker {
             Ok(granted) => granted,
             Err(at) => {
                 walk.overdue(now, &mut self.found);
-                return Ok(Next::Wait(walk.wake().map_or(at, |wake| wake.min(at))));
+                // What is due already waits for a token like everything else.
+                let wake = walk.wake().filter(|wake| *wake > now);
+                return Ok(Next::Wait(wake.map_or(at, |wake| wake.min(at))));
             }
         };
         if let Some(syn) = &mut self.asker.syn {
