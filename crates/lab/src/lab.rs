@@ -4,6 +4,7 @@
 
 use crate::host::{Host, Kind, PITFALL_PORT};
 use crate::namespace::{self, Namespace, ip_batch};
+use crate::proc::Proc;
 use crate::server::{self, Alive, Running, Server};
 use anyhow::{Context, Result};
 use std::fmt::Write;
@@ -49,6 +50,7 @@ pub struct LabSpec {
     hosts: Vec<(String, u8, Kind)>,
     silent_border: bool,
     on_link: bool,
+    vlan: Option<u16>,
 }
 
 impl LabSpec {
@@ -76,6 +78,13 @@ impl LabSpec {
     /// hosts are neighbours, asked by ARP and neighbour discovery, and the border's counters do not see what goes to them.
     pub fn on_link(mut self) -> Self {
         self.on_link = true;
+        self
+    }
+
+    /// The same through a trunk: the scanner's device on the inside network is `near0.<id>`, and between `near0` and `near` every
+    /// frame carries the tag.
+    pub fn on_vlan(mut self, id: u16) -> Self {
+        self.vlan = Some(id);
         self
     }
 
@@ -179,6 +188,7 @@ pub struct Lab {
     scanner: Namespace,
     border: Namespace,
     hosts: Vec<Host>,
+    /// What the lab itself runs: listeners behind hosts that accept everything, ends of VLANs.
     pitfalls: Vec<Alive>,
     shared: Arc<Shared>,
 }
@@ -213,8 +223,8 @@ impl Lab {
         // From here on, an early return drops the lab, which removes what was made.
         lab.make_namespaces()?;
         lab.wire()?;
-        if spec.on_link {
-            lab.wire_near()?;
+        if spec.on_link || spec.vlan.is_some() {
+            lab.wire_near(spec.vlan)?;
         }
         lab.count_at_border(spec.silent_border)?;
         for host in &lab.hosts {
@@ -292,15 +302,43 @@ impl Lab {
         Ok(())
     }
 
-    /// Puts the scanner on the inside network.
-    fn wire_near(&self) -> Result<()> {
+    /// Puts the scanner on the inside network, by a VLAN if there is one.
+    fn wire_near(&mut self, vlan: Option<u16>) -> Result<()> {
         let (scanner, border) = (self.scanner.name(), self.border.name());
         ip_batch(None, &format!("link add near0 netns {scanner} type veth peer name near netns {border}\n"))?;
-        ip_batch(Some(&self.border), "link set near master lan0\nlink set near up\n")?;
+        let (mut here, mut there) = ("near0".to_owned(), "near".to_owned());
+        if let Some(id) = vlan {
+            for (namespace, trunk) in [(self.scanner.clone(), &mut here), (self.border.clone(), &mut there)] {
+                ip_batch(Some(&namespace), &format!("link set {trunk} up\n"))?;
+                self.add_vlan(&namespace, trunk, id)?;
+                *trunk = format!("{trunk}.{id}");
+            }
+        }
+        ip_batch(Some(&self.border), &format!("link set {there} master lan0\nlink set {there} up\n"))?;
         ip_batch(
             Some(&self.scanner),
-            &format!("link set near0 up\naddr add {NEAR_V4}/24 dev near0\naddr add {NEAR_V6}/64 dev near0 nodad\n"),
+            &format!("link set {here} up\naddr add {NEAR_V4}/24 dev {here}\naddr add {NEAR_V6}/64 dev {here} nodad\n"),
         )
+    }
+
+    /// Makes the sub-interface `<trunk>.<id>`: the kernel's where it has such, else a tap whose other end tags and untags.
+    fn add_vlan(&mut self, namespace: &Namespace, trunk: &str, id: u16) -> Result<()> {
+        if ip_batch(Some(namespace), &format!("link add link {trunk} name {trunk}.{id} type vlan id {id}\n")).is_ok() {
+            return Ok(());
+        }
+        let dir = self.fresh_dir("vlan")?;
+        let (script, log) = (dir.join("vlan.py"), dir.join("log"));
+        std::fs::write(&script, include_str!("vlan.py"))?;
+        let mut command = std::process::Command::new("/usr/bin/python3");
+        command.arg(&script).args([&format!("{trunk}.{id}"), trunk, &id.to_string()]);
+        let mut proc = Proc::start("vlan", Some(namespace), &mut command, &log)?;
+        let deadline = std::time::Instant::now() + Duration::from_secs(10);
+        while !std::fs::read_to_string(&log)?.contains("ready") {
+            anyhow::ensure!(proc.ended().is_none() && std::time::Instant::now() < deadline, "{}", proc.log_tail());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        self.pitfalls.push(Alive::Process { proc, stop: rustix::process::Signal::KILL });
+        Ok(())
     }
 
     /// Counts, per destination, every packet that the scanner sends inside.

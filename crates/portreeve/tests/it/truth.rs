@@ -5,7 +5,7 @@
 //! them all. What goes wrong on the way, what pretends and what lies is in the files beside this one.
 
 use crate::world::BINARY;
-use lab::{Host, Kind, Lab, LabSpec, Output, Refusal, Server, run_cli};
+use lab::{Capture, Host, Kind, Lab, LabSpec, Output, Refusal, Seen, Server, run_cli};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -182,10 +182,9 @@ fn without_raw_sockets_the_same_states_are_told() {
     }
 }
 
-#[test]
-fn neighbours_on_the_link_are_asked_by_their_hardware_address_and_nobody_there_is_unreachable() {
-    let lab = LabSpec::new()
-        .on_link()
+/// Hosts on the scanner's own link, compared in both families.
+fn neighbours_are_told(spec: LabSpec) -> Lab {
+    let lab = spec
         .host("rst", 10, Kind::Refusing)
         .host("drop", 20, Kind::Dropping)
         .host("dark", 21, Kind::Dark)
@@ -205,6 +204,7 @@ fn neighbours_on_the_link_are_asked_by_their_hardware_address_and_nobody_there_i
         ] {
             truth.extend(truth_of(lab.host(name).ip(v6), &ports(), &[SERVED], ("open", "syn-ack"), rest));
         }
+        // Nobody answers for this address, so nothing can be sent to it.
         let dead: IpAddr = if v6 { "fd99:7::60" } else { "10.99.7.60" }.parse().unwrap();
         truth.extend(truth_of(dead, &ports(), &[], ("open", ""), ("filtered", "icmp-unreachable")));
         let targets: BTreeSet<String> = truth.keys().map(|(ip, _)| ip.to_string()).collect();
@@ -212,6 +212,26 @@ fn neighbours_on_the_link_are_asked_by_their_hardware_address_and_nobody_there_i
         args.extend(["-p", PORTS, "--method", "syn", "--no-ping", "--all-states", "--retries", "1", "--timeout-ms", "800"]);
         assert_true(&states(&found(&lab, &args)), &truth, if v6 { "IPv6" } else { "IPv4" });
     }
+    lab
+}
+
+#[test]
+fn neighbours_on_the_link_are_asked_by_their_hardware_address_and_nobody_there_is_unreachable() {
+    neighbours_are_told(LabSpec::new().on_link());
+}
+
+#[test]
+fn hosts_behind_a_vlan_of_a_trunk_are_told_like_any_neighbours() {
+    let lab = neighbours_are_told(LabSpec::new().on_vlan(10));
+    // And every frame of it was tagged on the wire.
+    let capture = Capture::start(lab.border(), &lab.fresh_dir("trunk").unwrap(), "near", "").unwrap();
+    let told = found(&lab, &["10.99.7.10", "fd99:7::10", "-p", "7990-8010", "--method", "syn", "--timeout-ms", "500"]);
+    assert_eq!(open(&told).len(), 2, "{told:?}");
+    let near = [IpAddr::from(lab::NEAR_V4), lab::NEAR_V6.into()];
+    let seen = capture.stop().unwrap();
+    let probes: Vec<&Seen> = seen.iter().filter(|seen| near.contains(&seen.src) && seen.syn_to().is_some()).collect();
+    assert!(probes.len() >= 42, "{} probes on the trunk", probes.len());
+    assert!(probes.iter().all(|seen| seen.vlan == Some(10)), "{probes:?}");
 }
 
 #[test]

@@ -82,7 +82,9 @@ fn our_own_kernels_resets_end_every_half_open_connection_and_change_no_state() {
             let ip = web.ip(v6);
             let address = ip.to_string();
             let capture = lab.capture("tcp or ip6").unwrap();
-            let said = states(&found(&lab, &[&[&address[..]], &args[..]].concat()));
+            // Slow enough to be listening still when the target repeats its answers.
+            let rate = if resets { ["--rate", "5000"] } else { ["--rate", "200"] };
+            let said = states(&found(&lab, &[&[&address[..]], &args[..], &rate, &["--seed", "3"]].concat()));
             let mut truth = truth_of(ip, &ports, &served, ("open", "syn-ack"), ("closed", "rst"));
             truth.insert((ip, 400), ("filtered".into(), "timeout".into()));
             assert_true(&said, &truth, &address);
@@ -94,8 +96,8 @@ fn our_own_kernels_resets_end_every_half_open_connection_and_change_no_state() {
             if resets {
                 assert_eq!(half_open(web), 0, "{address}: connections left half-open at the target");
             } else {
-                let repeated = seen.iter().filter(|s| s.syn_ack_from() == Some(80)).count();
-                assert!(repeated >= 2, "{address}: the target answers again, {repeated}");
+                let accepted = seen.iter().filter(|s| s.syn_ack_from().is_some()).count();
+                assert!(accepted > served.len(), "{address}: the target answers again, {accepted} in all");
             }
         }
     }
