@@ -334,4 +334,16 @@ mod tests {
         }
         std::fs::remove_file(path).unwrap();
     }
+    #[test]
+    fn the_guide_shows_engines_that_work() {
+        let guide = include_str!("../../../docs/guides/other-engines.md");
+        let block =
+            guide.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("the guide has a block of TOML");
+        let engines = load(&[], Some(block)).unwrap().engines().unwrap();
+        let names: Vec<&str> = engines.iter().map(|e| e.name.as_str()).collect();
+        assert_eq!(names, ["masscan", "nmap"]);
+        for (name, _) in scan::external::PLACEHOLDERS {
+            assert!(guide.contains(&format!("| `{{{name}}}` |")), "the guide does not explain {{{name}}}");
+        }
+    }
 }
