@@ -1,6 +1,7 @@
 //! The engine as its callers see it: over a network in memory, over this machine's loopback, and over real packets between
 //! network namespaces.
 
+mod corpus;
 mod external;
 mod loopback;
 mod memory;
