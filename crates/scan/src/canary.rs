@@ -327,6 +327,7 @@ impl Canaries {
     }
 
     /// The hosts whose answers are limited by themselves.
+    #[cfg(test)]
     pub fn limited(&self) -> impl Iterator<Item = IpAddr> {
         self.hosts.iter().filter(|h| h.limited).map(|h| h.ip)
     }

@@ -151,7 +151,7 @@ fn run(path: &Path, ceiling_pps: u32, seconds: u64, seed: u64) -> Run {
                     let cell = mix(dice ^ counts.position);
                     counts.position += 1;
                     lost.push(false);
-                    let answers = path.answers_one_in > 0 && cell % path.answers_one_in == 0;
+                    let answers = path.answers_one_in > 0 && cell.is_multiple_of(path.answers_one_in);
                     (ip((cell >> 16) as u32 % path.hosts), (cell >> 48) as u16, answers)
                 }
             };

@@ -425,6 +425,17 @@ impl Lease {
         }
     }
 
+    /// How many frames may be on their way to the wire when more tokens are asked for: at rates that every machine keeps, a
+    /// millisecond's worth. What a link that was held up lets go at once would be too much for that second, so a second holds
+    /// no more than the rate and those at the wire's end either.
+    pub fn most_waiting(&self) -> u64 {
+        match &self.own {
+            Some(own) if own.rate_pps() <= 1_000 => 0,
+            Some(own) if own.rate_pps() <= EASY_PPS => own.batch().into(),
+            _ => u64::MAX,
+        }
+    }
+
     /// How many probes to ask for at a time.
     pub fn batch(&self) -> u32 {
         self.own.as_ref().map_or(MOST_AT_ONCE, Gate::batch)
@@ -517,6 +528,9 @@ impl Lease {
         }
     }
 }
+
+/// A tenth of what one core sends.
+const EASY_PPS: u64 = 100_000;
 
 /// The largest batch, see [`Gate::batch`].
 const MOST_AT_ONCE: u32 = 256;

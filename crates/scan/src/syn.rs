@@ -230,6 +230,11 @@ impl SynAsker {
         discarded
     }
 
+    /// The outlet of a line from which frames have yet to leave.
+    pub fn busy(&self) -> Option<Outlet> {
+        self.lines.iter().find(|line| line.outlet.waiting() > 0).map(|line| line.outlet.clone())
+    }
+
     /// Frames handed over that have not left yet.
     pub fn waiting(&self) -> u64 {
         self.lines.iter().map(|line| line.outlet.waiting()).sum()

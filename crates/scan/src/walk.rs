@@ -189,6 +189,8 @@ enum Next {
     Wait(Instant),
     /// The link has no room.
     Room(Outlet),
+    /// The link is behind the rate.
+    Leave(Outlet),
     Done,
 }
 
@@ -278,6 +280,12 @@ impl Walker {
                     () = self.cancel.cancelled() => return Ok(End::Cancelled),
                     () = self.inbox.arrived() => {}
                     () = tokio::time::sleep_until(at) => {}
+                },
+                Next::Leave(outlet) => tokio::select! {
+                    biased;
+                    () = self.cancel.cancelled() => return Ok(End::Cancelled),
+                    left = outlet.drained() => drop(left.map_err(sending)?),
+                    () = self.inbox.arrived() => {}
                 },
                 Next::Room(outlet) => tokio::select! {
                     biased;
@@ -372,6 +380,11 @@ impl Walker {
         let ready = pass.held.earliest().is_some_and(|at| at <= now);
         if pass.waiting.is_none() && !ready && (pass.ended || pass.held.is_full()) {
             return Ok(self.idle(walk, pass, timeout, now));
+        }
+        if self.asker.waiting() > self.lease.most_waiting()
+            && let Some(outlet) = self.asker.syn.as_ref().and_then(SynAsker::busy)
+        {
+            return Ok(Next::Leave(outlet));
         }
         let granted = match self.lease.take(self.lease.batch(), now) {
             Ok(granted) => granted,

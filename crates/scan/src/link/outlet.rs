@@ -156,7 +156,6 @@ impl Outlet {
     }
 
     /// Waits until everything handed over so far has left or is lost.
-    #[cfg(test)]
     pub async fn drained(&self) -> io::Result<Left> {
         loop {
             let moved = self.ledger.moved.notified();

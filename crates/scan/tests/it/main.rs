@@ -10,6 +10,7 @@ mod pace;
 mod resume;
 mod retransmit;
 mod tempo;
+mod tempo_wire;
 mod udp;
 
 use model::address::IpRange;
