@@ -1,10 +1,11 @@
 """Answers the SYNs that arrive at a host of the lab with frames of its own making, true ones and forged ones.
 
-forger.py DEVICE: the port probed says how (see ANSWERS). The host's kernel must keep quiet. Prints "ready" when it listens.
+forger.py DEVICE REPLAY: the port probed says how (see ANSWERS). The host's kernel must keep quiet. Prints "ready" when it listens.
+Once the file REPLAY is there, answers held back until then are sent whenever port 14 is probed.
 """
 import os, socket, struct, sys, threading, time
 
-device = sys.argv[1]
+device, replay = sys.argv[1:]
 link = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0003))
 link.bind((device, 0))
 
@@ -86,6 +87,7 @@ def true_answer(p):
     return p.segment(SYN | ACK, p.seq + 1)
 
 
+held = []
 prohibited = lambda p: 1 if p.v6 else 13
 
 ANSWERS = {
@@ -103,8 +105,9 @@ ANSWERS = {
     # For the port beside it: port 12 never answers, and its neighbour's answers must not count for it.
     11: lambda p: send(p.segment(SYN | ACK, p.seq + 1, sport=12)),
     12: lambda p: None,
-    # Answers to somebody who is no longer there.
-    13: lambda p: later(2.0, true_answer(p)),
+    # Answers to somebody who is no longer there: held back until another sweep asks.
+    13: lambda p: None if os.path.exists(replay) else held.append(true_answer(p)),
+    14: lambda p: os.path.exists(replay) and send(*held),
     # The truth, however often and late it comes, and whatever comes after it.
     20: lambda p: send(*[true_answer(p)] * 5),
     21: lambda p: later(0.5, true_answer(p)),
