@@ -111,9 +111,9 @@ pub(crate) async fn sweep(
         }
         let done = under_way.map_or(0, |from| from.cells);
         keeper.begin(ping.then_some(&hosts), done);
-        let guard = Guard::new(rounds, run.timeout, mix(seed ^ mix(first)), &always_report);
-        let telling = Telling { all: report_all, named: &always_report };
         let cells = Cells::grid(table.clone(), hosts.len(), &part);
+        let guard = Guard::new(cells.tcp_questions(), run.timeout, mix(seed ^ mix(first)), &always_report);
+        let telling = Telling { all: report_all, named: &always_report };
         let mut walk = PortWalk::new(hosts, cells, telling, Some(guard), std::mem::take(&mut meter), progress.clone());
         walk.keeper = Some(keeper);
         let mut end = End::Done;

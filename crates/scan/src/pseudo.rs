@@ -38,7 +38,7 @@ const TRIES: u8 = 2;
 pub(crate) struct Guard<'a> {
     seed: u64,
     timeout: Duration,
-    /// Questions to each host.
+    /// TCP ports asked of each host.
     questions: u32,
     watched: HashMap<u32, Watch>,
     undecided: u64,
@@ -89,7 +89,7 @@ struct Control {
 }
 
 impl<'a> Guard<'a> {
-    /// A watch over hosts that are asked so many questions each.
+    /// A watch over hosts that are asked so many TCP ports each.
     pub fn new(questions: u32, timeout: Duration, seed: u64, named: &'a HashSet<Endpoint>) -> Self {
         Guard {
             seed,

@@ -72,6 +72,8 @@ pub(crate) struct Again {
 enum Stage {
     /// The first pass is under way, or over.
     First,
+    /// There are so few cells that all of them have been repeated.
+    Few,
     Scouting,
     /// The n-th wave.
     Wave(u8),
@@ -209,11 +211,19 @@ impl PortWalk<'_> {
         again.asks_unheard = false;
         match again.stage {
             Stage::First if self.cells.len() <= FEW => {
-                again.stage = Stage::Done;
+                again.stage = Stage::Few;
                 let attempt = self.attempt;
                 self.begin(attempt);
                 again.asks_unheard = true;
                 true
+            }
+            Stage::Few => {
+                again.stage = Stage::Done;
+                again.asks_unheard = true;
+                let named = self.named_cells();
+                let some = !named.is_empty();
+                self.plan = Plan::Listed(named, 0);
+                some
             }
             Stage::First => self.scout(again),
             Stage::Scouting => {
