@@ -51,8 +51,8 @@ async fn a_doubted_segment_is_kept_whole_and_found_when_it_is_due(db: Db) {
     record(&db.store, |b| b.segments = vec![unknown.clone(), known.clone(), elsewhere.clone()]).await;
     let by_range = [elsewhere.clone(), unknown.clone(), known.clone()];
     assert_eq!(db.store.segments(&[], None).await.unwrap(), by_range);
-    assert_eq!(db.store.segments(&[SegmentStatus::Unknown], Some(&outside())).await.unwrap(), [unknown.clone()]);
-    assert_eq!(db.store.segments_due(at(30)).await.unwrap(), [unknown.clone()]);
+    assert_eq!(db.store.segments(&[SegmentStatus::Unknown], Some(&outside())).await.unwrap(), std::slice::from_ref(&unknown));
+    assert_eq!(db.store.segments_due(at(30)).await.unwrap(), std::slice::from_ref(&unknown));
 
     db.store.segment_looks(&unknown, at(60)).await.unwrap();
     assert!(db.store.segments_due(at(30)).await.unwrap().is_empty());
@@ -98,7 +98,7 @@ async fn an_operator_says_one_thing_about_an_endpoint(db: Db) {
     db.store.insert_canary_choice(&named, &audit("canary.name")).await.unwrap();
     let twice = db.store.insert_canary_choice(&choice(CanaryRole::Never), &audit("canary.exclude")).await.unwrap_err();
     assert_eq!(twice.to_string(), "a choice about 10.0.0.1:443/tcp exists already");
-    assert_eq!(db.store.canary_choices().await.unwrap(), [named.clone()]);
+    assert_eq!(db.store.canary_choices().await.unwrap(), std::slice::from_ref(&named));
     db.store.delete_canary_choice(named.id, &audit("canary.forget")).await.unwrap();
     assert!(db.store.canary_choices().await.unwrap().is_empty());
     let gone = db.store.delete_canary_choice(named.id, &audit("canary.forget")).await.unwrap_err();
