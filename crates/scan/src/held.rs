@@ -3,6 +3,7 @@
 use crate::pace::Lane;
 use crate::walk::Probe;
 use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::time::Duration;
 use tokio::time::Instant;
 
 /// Probes that a cap of their network or target holds back, so that others need not wait: one queue for each cap, ordered by
@@ -12,7 +13,13 @@ pub(crate) struct Held {
     lanes: HashMap<Lane, (Instant, VecDeque<Probe>)>,
     ready: BTreeSet<(Instant, Lane)>,
     count: usize,
+    turn: u32,
 }
+
+/// So many lanes are a crowd, which comes by turns of so much time, up to so many.
+const CROWD: usize = 16;
+const APART: Duration = Duration::from_micros(250);
+const TURNS: u32 = 32;
 
 /// About 2 MB. One slow network of many fills it in the end, and then slows the others; more memory would only defer that.
 const MOST_HELD: usize = 65_536;
@@ -36,6 +43,11 @@ impl Held {
     /// is held by the same caps, and probes that change lanes to and fro would cost more than they gain.
     pub fn hold(&mut self, at: Instant, lane: Lane, probe: Probe, from: Option<Lane>) {
         let back = from.filter(|from| *from == lane || matches!(from, Lane::Target(_)));
+        // Many targets of one network wait for the same tokens. If all came for each of them, they would do little else, so
+        // they come by turns; the bucket of a cap of hundreds a second keeps ten milliseconds of tokens for them.
+        let crowded = self.lanes.len() >= CROWD && back.is_some_and(|back| back != lane);
+        self.turn = self.turn.wrapping_add(1);
+        let at = if crowded { at + APART * (self.turn % TURNS) } else { at };
         let lane = back.unwrap_or(lane);
         let (ready, queue) = self.lanes.entry(lane).or_insert_with(|| (at, VecDeque::new()));
         self.ready.remove(&(*ready, lane));
@@ -66,7 +78,6 @@ impl Held {
 mod tests {
     use super::*;
     use crate::ask::Ask;
-    use std::time::Duration;
 
     fn lane(n: u8) -> Lane {
         Lane::Target([192, 0, 2, n].into())
