@@ -22,5 +22,6 @@ mod truth_pseudo;
 mod truth_spoof;
 mod truth_udp;
 mod truth_wire;
+mod udp;
 mod watch;
 mod world;
