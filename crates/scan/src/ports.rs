@@ -164,7 +164,7 @@ impl<'a> PortWalk<'a> {
     /// Begins to ask silent UDP ports once more, whatever the repetitions of others are worth: a port has up to two questions,
     /// and an answer without an id takes two tries. False when no UDP port is asked.
     pub fn begin_udp(&mut self, attempt: u8) -> bool {
-        (self.plan, self.attempt) = (Plan::Parts(Stretches::new(vec![0..self.cells.len()])), attempt);
+        (self.plan, self.attempt) = (Plan::Parts(Stretches::new(std::iter::once(0..self.cells.len()).collect())), attempt);
         self.only_udp = self.cells.has_udp();
         self.only_udp
     }
