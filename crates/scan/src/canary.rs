@@ -45,6 +45,8 @@ struct Host {
     history: u32,
     outcomes: u32,
     limited: bool,
+    /// So many answers in a row, and it is not limited any more.
+    proof: u32,
     asked_at: u64,
 }
 
@@ -153,7 +155,7 @@ impl Canaries {
     }
 
     fn learn(&mut self, ip: IpAddr, known: Known) {
-        let host = Host { ip, known: vec![known], turn: 0, history: 0, outcomes: 0, limited: false, asked_at: 0 };
+        let host = Host { ip, known: vec![known], turn: 0, history: 0, outcomes: 0, limited: false, proof: 4, asked_at: 0 };
         if self.hosts.len() < HOSTS {
             self.slot_of.insert(ip, self.hosts.len() as u32);
             self.hosts.push(host);
@@ -289,14 +291,20 @@ impl Canaries {
     }
 
     /// Sets hosts apart that answer less than half as often as the others together do, and takes those back that have answered
-    /// four times in a row.
+    /// some times in a row.
     fn set_apart(&mut self) {
         let free = |h: &&Host| !h.limited;
         let total: u32 = self.hosts.iter().filter(free).map(|h| h.outcomes).sum();
         let answered: u32 = self.hosts.iter().filter(free).map(Host::answered).sum();
         for host in &mut self.hosts {
             if host.limited {
-                host.limited = host.history & 0b1111 != 0b1111;
+                let proof = (1 << host.proof) - 1;
+                if host.history & proof == proof {
+                    // What it did before does not count against it any more.
+                    (host.limited, host.outcomes) = (false, host.proof);
+                    // Asked once a second a host answers that would not if it were asked more; next time it proves more.
+                    host.proof = (2 * host.proof).min(HISTORY);
+                }
                 continue;
             }
             let (others, others_answered) = (total - host.outcomes, answered - host.answered());
@@ -326,6 +334,11 @@ impl Canaries {
         if host.outcomes == 0 { 1.0 } else { f64::from(host.answered()) / f64::from(host.outcomes) }
     }
 
+    /// How many hosts' answers are limited by themselves.
+    pub fn limited_hosts(&self) -> usize {
+        self.hosts.iter().filter(|h| h.limited).count()
+    }
+
     /// The hosts whose answers are limited by themselves.
     #[cfg(test)]
     pub fn limited(&self) -> impl Iterator<Item = IpAddr> {
@@ -345,5 +358,93 @@ impl Canaries {
         self.flying.clear();
         self.outcomes.clear();
         self.turn = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: u64 = 1_000_000;
+
+    fn ip(n: u8) -> IpAddr {
+        [192, 0, 2, n].into()
+    }
+
+    /// Canaries that know these hosts by an open port each.
+    fn knowing(hosts: u8) -> Canaries {
+        let mut canaries = Canaries::default();
+        (0..hosts).for_each(|n| canaries.heard(ip(n), Ask::Syn(80), true, 0));
+        canaries
+    }
+
+    fn verdicts(outcomes: &[Outcome]) -> Vec<Verdict> {
+        outcomes.iter().map(|o| o.verdict).collect()
+    }
+
+    #[test]
+    fn outcomes_come_in_the_order_of_sending_and_losses_after_a_wait() {
+        let mut canaries = knowing(3);
+        let asked: Vec<IpAddr> = (0..3).map(|n| canaries.next(7, n * MS).unwrap().0).collect();
+        assert_eq!(asked.iter().collect::<std::collections::HashSet<_>>().len(), 3, "each host in its turn");
+        // The first is never answered; what came after it says nothing before that is certain.
+        canaries.heard(asked[1], Ask::Syn(80), true, 11 * MS);
+        canaries.heard(asked[2], Ask::Syn(80), true, 12 * MS);
+        assert_eq!(canaries.outcomes(13 * MS), []);
+        assert!(canaries.undecided(13 * MS) && !canaries.decided(7));
+        let outcomes = canaries.outcomes(150 * MS);
+        assert_eq!(verdicts(&outcomes), [Verdict::Lost, Verdict::Answered, Verdict::Answered]);
+        assert!(outcomes.iter().all(|o| o.epoch == 7 && o.open) && canaries.decided(7));
+        // An answer that comes after all is told as that.
+        canaries.heard(asked[0], Ask::Syn(80), true, 200 * MS);
+        assert_eq!(verdicts(&canaries.outcomes(201 * MS)), [Verdict::Late]);
+    }
+
+    #[test]
+    fn an_answer_that_waited_for_us_is_no_loss() {
+        let mut canaries = knowing(1);
+        canaries.next(1, 0).unwrap();
+        // Nobody looked for a second, and then at the answers first.
+        canaries.heard(ip(0), Ask::Syn(80), true, 1_000 * MS);
+        assert_eq!(verdicts(&canaries.outcomes(1_000 * MS)), [Verdict::Answered]);
+    }
+
+    #[test]
+    fn a_host_that_falls_silent_while_others_answer_is_set_apart_and_taken_back() {
+        let mut canaries = knowing(4);
+        let (mut now, mut silent) = (0, true);
+        let mut asked_of_limited = 0;
+        for round in 0..400u32 {
+            now += 50 * MS;
+            let Some((to, ask)) = canaries.next(1, now) else { panic!("somebody is always there to be asked") };
+            asked_of_limited += u32::from(to == ip(2) && canaries.limited().count() == 1);
+            if to != ip(2) || !silent {
+                canaries.heard(to, ask, true, now + 5 * MS);
+            }
+            canaries.outcomes(now + 6 * MS);
+            if round == 200 {
+                assert_eq!(canaries.limited().collect::<Vec<_>>(), [ip(2)]);
+                assert_eq!(canaries.hosts(), (3, 3));
+                assert!(asked_of_limited < 10, "a limited host is asked once a second: {asked_of_limited}");
+                silent = false;
+            }
+        }
+        assert_eq!(canaries.limited().count(), 0);
+    }
+
+    #[test]
+    fn hosts_with_open_ports_are_preferred_and_those_that_left_are_not_asked() {
+        let mut canaries = Canaries::default();
+        (0..60).for_each(|n| canaries.heard(ip(n), Ask::Syn(81), false, 0));
+        (100..103).for_each(|n| canaries.heard(ip(n), Ask::Syn(80), true, 0));
+        assert_eq!(canaries.hosts(), (HOSTS, 3));
+        canaries.leave(ip(101));
+        for n in 0..20 {
+            let (to, ask) = canaries.next(1, n * MS).unwrap();
+            assert!(to == ip(100) || to == ip(102), "{to}");
+            assert_eq!(ask, Ask::Syn(80));
+        }
+        canaries.forget();
+        assert_eq!(canaries.next(1, 0), None);
     }
 }

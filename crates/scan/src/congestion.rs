@@ -150,6 +150,8 @@ pub(crate) struct Congestion {
     expected: f64,
     path_pps: Option<f64>,
     hold_ns: u64,
+    /// Hosts known to limit their answers when it was last slowed down.
+    limited_hosts: usize,
     /// The last rate at which no more was lost than expected.
     clean_pps: f64,
     /// The limit and the loss there before it was last lowered for a little loss.
@@ -179,6 +181,7 @@ impl Congestion {
             expected: 0.0,
             path_pps: None,
             hold_ns: FIRST_HOLD_NS,
+            limited_hosts: 0,
             clean_pps: 0.0,
             mild: None,
             own_limit: None,
@@ -432,8 +435,13 @@ impl Congestion {
                     }
                 }
             }
-            Phase::Check { .. } => {
-                if seen.decided >= self.enough() {
+            Phase::Check { from_pps, .. } => {
+                if seen.decided >= self.enough() && canaries.limited_hosts() > self.limited_hosts {
+                    // A host was found to limit its answers meanwhile: it was that, and not the path.
+                    self.phase = Phase::Climb;
+                    self.path_pps = None;
+                    self.set_rate(from_pps, now);
+                } else if seen.decided >= self.enough() {
                     self.clean_pps = actual;
                     // Where two reductions overshot, the way up begins at once.
                     let far = self.path_pps.is_some_and(|path| self.rate_pps < 0.8 * path);
@@ -512,6 +520,9 @@ impl Congestion {
             return;
         }
         self.epochs.back_mut().expect("an epoch is always under way").lossy = true;
+        if !matches!(self.phase, Phase::Check { .. }) {
+            self.limited_hosts = canaries.limited_hosts();
+        }
         if self.phase == Phase::Step {
             self.hold_ns = (2 * self.hold_ns).min(LAST_HOLD_NS);
         }

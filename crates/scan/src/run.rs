@@ -121,7 +121,7 @@ impl Run {
         let syn = syn.map_err(|source| ScanError::RawSockets { source })?;
         let connect = ConnectAsker::new(inbox.clone(), timeout);
         // What `connect` does on the way is the kernel's, and a dry run meets no path.
-        let tempo = (adapt && syn.is_some() && !dry_run).then(|| Tempo::new(rate_pps.unwrap_or(CEILING_PPS)));
+        let tempo = (adapt && syn.is_some() && !dry_run).then(|| Tempo::new(rate_pps.unwrap_or(CEILING_PPS).min(CEILING_PPS)));
         let lease = match &tempo {
             Some(tempo) => Lease::with(pace, Some(tempo.gate())),
             None => Lease::new(pace, rate_pps),
