@@ -43,11 +43,12 @@ pub(crate) async fn ask_once(to: SocketAddr, attempt: u8, timeout: Duration) -> 
                 Said::UdpResponse => return Some(Said::UdpResponse),
                 said => unsure = Some(said),
             },
-            Ok(Err(e)) => match failed(&socket, &e, to.ip()) {
-                Some(said) => return unsure.or(Some(said)),
+            Ok(Err(e)) => {
+                if let Some(said) = failed(&socket, &e, to.ip()) {
+                    return unsure.or(Some(said));
+                }
                 // An error that says nothing about the port: it is still being waited for.
-                None => {}
-            },
+            }
         }
     }
 }

@@ -500,6 +500,12 @@ impl Walk for PortWalk<'_> {
 
     fn patience(&self, timeout: Duration) -> Duration {
         let mut longest = if self.cells.has_udp() { UDP_WAIT.min(timeout) } else { Duration::ZERO };
+        // Blind repetitions come further and further apart, as TCP's own do: what is silent because its host answers only so
+        // often must not be asked every time in the same second.
+        let doubled = match self.plan {
+            Plan::All(_) => 1u32 << self.attempt.min(8),
+            _ => 1,
+        };
         let mut look = |host: u32| {
             let host = self.hosts.get(host);
             if host.up.is_none() && self.again.as_ref().is_some_and(|again| !again.waits_for_unheard()) {
@@ -510,7 +516,7 @@ impl Walk for PortWalk<'_> {
                 // `connect` says itself when it has waited enough.
                 longest = timeout;
             } else if host.way.is_open() {
-                longest = longest.max(host.patience(timeout));
+                longest = longest.max((host.patience(timeout) * doubled).min(timeout));
             }
             longest < timeout
         };

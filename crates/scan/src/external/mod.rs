@@ -95,6 +95,8 @@ pub enum Via {
 }
 
 /// One thing that another scanner said.
+// Few readings exist at a time, each soon taken apart; a box would cost an allocation for every service and save nothing.
+#[allow(clippy::large_enum_variant)]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reading {
     /// The state of an endpoint.
