@@ -19,16 +19,19 @@ async fn a_task_is_made_changed_paused_resumed_and_removed() {
     let hourly = json!({"type": "interval", "every": 3_600_000});
     let made = h.send(&who, "POST", "/api/v1/tasks", Some(sweep(hourly.clone()))).await.expect(201);
     assert_eq!(
-        (made["status"].as_str(), made["number"].as_u64(), made["retries"].as_u64()),
-        (Some("never-run"), Some(8), Some(1))
+        (made["status"].as_str(), made["number"].as_u64(), &made["retries"], &made["engine"]),
+        (Some("never-run"), Some(8), &Value::Null, &json!("built-in")),
+        "a sweep repeats where it buys most, and is done by ourselves"
     );
     assert_eq!((made["consumes"].as_str(), made["produces"].clone()), (Some("IP_ASSETS"), json!(["PORT_OPEN"])));
     assert!(made["notes"].to_string().contains("no asset"), "{made}");
     let path = format!("/api/v1/tasks/{}", made["id"].as_str().unwrap());
     let mut put = sweep(json!({"type": "cron", "expression": "0 3 * * 1"}));
     put["name"] = json!("Mondays");
+    (put["engine"], put["retries"]) = (json!("masscan"), json!(3));
     let changed = h.send(&who, "PUT", &path, Some(put)).await.expect(200);
     assert_eq!(changed["name"], "Mondays");
+    assert_eq!((&changed["engine"], &changed["retries"]), (&json!("masscan"), &json!(3)), "{changed}");
     assert!(changed["next_due_at"].as_str().unwrap().ends_with("T03:00:00.000Z"), "{changed}");
     assert_eq!(h.send(&who, "POST", &format!("{path}/resume"), None).await.problem().0, 409);
     assert_eq!(h.send(&who, "POST", &format!("{path}/pause"), None).await.expect(200)["status"], "paused");
@@ -120,4 +123,19 @@ async fn a_preset_replaces_presets_and_leaves_what_people_made() {
     let presets: Vec<_> = weekly.as_array().unwrap().iter().filter(|t| t["preset"] == "daily-weekly").collect();
     assert!(!presets.is_empty() && presets.len() + 1 == weekly.as_array().unwrap().len(), "{weekly}");
     assert_eq!(h.send(&who, "POST", "/api/v1/tasks/presets/hourly", None).await.problem().0, 404);
+}
+
+#[tokio::test]
+async fn what_is_no_sweep_has_a_number_of_repetitions_and_no_engine() {
+    let h = Harness::new().await;
+    let who = h.token(Role::Operator).await;
+    let recheck = json!({"kind": "open-recheck", "name": "x", "target": {"type": "all-assets"}, "trigger": {"type": "once"}});
+    let made = h.send(&who, "POST", "/api/v1/tasks", Some(recheck.clone())).await.expect(201);
+    assert_eq!(made["retries"], 1, "what is no sweep keeps a number");
+    for engine in ["nmap", "sh -c id", "Nmap", "../nmap"] {
+        let mut wrong = recheck.clone();
+        wrong["engine"] = json!(engine);
+        let (status, _, fields) = h.send(&who, "POST", "/api/v1/tasks", Some(wrong)).await.problem();
+        assert_eq!((status, fields), (422, vec!["engine".to_owned()]), "{engine}");
+    }
 }
