@@ -1,10 +1,11 @@
 //! UDP end to end (D9): real servers asked in their own language, named by their answers, watched, and told closed when they are.
 
-use crate::truth::{found, scan};
-use crate::world::{Db, World};
-use lab::{Host, Kind, Lab, LabSpec, Proc, eventually};
+use crate::truth::found;
+use crate::world::{BINARY, Db, World};
+use lab::{Host, Kind, Lab, LabSpec, Proc, eventually, run_cli};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -136,7 +137,8 @@ fn udp_services_are_found_and_named_and_silence_is_not_called_closed() {
     for method in ["syn", "connect"] {
         let targets = ["10.99.7.10", "10.99.7.20", "10.99.7.30"];
         let args =
-            [&targets[..], &["-p", "udp", "--identify", "--all-states", "--timeout-ms", "700", "--method", method]].concat();
+            [&targets[..], &["-p", "udp", "--no-ping", "--identify", "--all-states", "--timeout-ms", "700", "--method", method]]
+                .concat();
         let records = found(&lab, &args);
         let all: BTreeMap<(String, u64), &Value> =
             records.iter().map(|r| ((r["ip"].as_str().unwrap().to_owned(), r["port"].as_u64().unwrap()), r)).collect();
@@ -161,7 +163,8 @@ fn udp_services_are_found_and_named_and_silence_is_not_called_closed() {
         }
     }
     // What others read says the protocol too.
-    let xml = scan(&lab, &["10.99.7.10", "-p", "1-3", "--udp", "53,161", "--format", "nmap-xml"]).stdout;
+    let args = ["scan", "10.99.7.10", "-p", "1-3", "--udp", "53,161", "--format", "nmap-xml", "--quiet"];
+    let xml = run_cli(lab.scanner(), Path::new(BINARY), &args, Duration::from_secs(90)).unwrap().stdout;
     assert!(xml.contains("<scaninfo type=\"udp\" protocol=\"udp\" numservices=\"2\" services=\"53,161\"/>"), "{xml}");
     assert!(xml.contains("<port protocol=\"udp\" portid=\"161\">"), "{xml}");
 }
