@@ -45,6 +45,8 @@ const MOST_LEARNED: f64 = 0.03;
 const MILD: f64 = 0.01;
 /// The most that a path can be believed to lose at any rate.
 const MOST_EXPECTED: f64 = 0.8;
+/// The share of the loss before that may be left when a reduction is said to have helped.
+const GONE: f64 = 0.35;
 /// Nine tenths of what the path takes: room for other traffic, and to see when the limit is lifted.
 const CRUISE: f64 = 0.9;
 /// As far as cruising slows down for losses that may be chance.
@@ -84,8 +86,9 @@ enum Phase {
     Climb,
     /// Having slowed down: was the rate the cause?
     Check {
-        /// Rate before the first reduction.
+        /// Rate and loss before the first reduction.
         from_pps: f64,
+        from_loss: f64,
         /// At a reduced rate that still lost too much: the rate, what got through, what was lost.
         before: Option<(f64, f64, f64)>,
     },
@@ -152,6 +155,8 @@ pub(crate) struct Congestion {
     hold_ns: u64,
     /// Hosts known to limit their answers when it was last slowed down.
     limited_hosts: usize,
+    /// In which epoch loss was first seen on the way up, and what had been seen of it then.
+    first_seen: Option<(u64, Tally)>,
     /// The last rate at which no more was lost than expected.
     clean_pps: f64,
     /// The limit and the loss there before it was last lowered for a little loss.
@@ -182,6 +187,7 @@ impl Congestion {
             path_pps: None,
             hold_ns: FIRST_HOLD_NS,
             limited_hosts: 0,
+            first_seen: None,
             clean_pps: 0.0,
             mild: None,
             own_limit: None,
@@ -250,9 +256,11 @@ impl Congestion {
     /// The walk begins anew: positions count from its beginning.
     pub fn begin_pass(&mut self, now: u64) {
         self.counts.position = 0;
-        // What is still open belongs to a walk that is over.
-        self.epochs.iter_mut().for_each(|epoch| epoch.closed = true);
         self.begin_epoch(now);
+        // What is still open belongs to a walk that is over, and where it was means nothing in this one.
+        for epoch in self.epochs.iter_mut().rev().skip(1) {
+            (epoch.closed, epoch.at_start.position, epoch.at_end.position) = (true, 0, 0);
+        }
     }
 
     /// The stretches that lost too much, of all that was sent: the walk is over, and nothing more is waited for.
@@ -316,6 +324,15 @@ impl Congestion {
         let among = epoch.tallies.iter().filter(|(o, c)| o.decided + c.decided > 0).count() as u32;
         // As many hosts as losses, as far as there are hosts: with fewer, some are hit twice by chance.
         3 * hosts >= 2 * lost.min(among / 2) && hosts > among / WORST_ONE_IN as u32 / 2
+    }
+
+    /// What was lost since loss was first seen in this epoch, once that is enough to say how much. What went before tells of
+    /// the burst that a limit lets through, and the limit is less than that.
+    fn since_first(&mut self, seen: Tally) -> Option<Tally> {
+        let number = self.epoch();
+        let (_, first) = *self.first_seen.insert(self.first_seen.filter(|(at, _)| *at == number).unwrap_or((number, seen)));
+        let since = Tally { decided: seen.decided - first.decided, lost: seen.lost.saturating_sub(first.lost) };
+        (since.decided >= self.enough()).then_some(since)
     }
 
     fn current(&self) -> &Epoch {
@@ -420,6 +437,11 @@ impl Congestion {
                 least
             };
         match self.phase {
+            Phase::Step if exceeds => {
+                if let Some(since) = self.since_first(seen) {
+                    self.overload(now, since, actual, canaries);
+                }
+            }
             _ if exceeds => {
                 if certain {
                     self.overload(now, seen, actual, canaries);
@@ -433,6 +455,12 @@ impl Congestion {
                     if target > self.rate_pps && self.rate_pps < self.ceiling_pps {
                         self.set_rate(target, now);
                     }
+                }
+            }
+            Phase::Check { from_loss, .. } if seen.loss() > (self.expected + TOLERATED).max(GONE * from_loss) => {
+                // Neither as much as before nor nothing: twice as many canaries tell.
+                if seen.decided >= 2 * self.enough() {
+                    self.overload(now, seen, actual, canaries);
                 }
             }
             Phase::Check { from_pps, .. } => {
@@ -466,9 +494,11 @@ impl Congestion {
                 let above = self.path_pps.is_some_and(|path| self.rate_pps > path);
                 let enough = if above { self.enough() } else { least.max(self.enough() / 2) };
                 if seen.decided >= enough && spread && seen.suspicious(self.expected) && seen.lost >= 2 {
-                    // Where a limit is known, two in twenty are no chance; a few more are waited for to know how much it is.
-                    if seen.decided >= 2 * enough && seen.loss() > self.expected + TOLERATED {
-                        self.overload(now, seen, actual, canaries);
+                    // Where a limit is known, two in twenty are no chance.
+                    if let Some(since) = self.since_first(seen)
+                        && since.loss() > self.expected + TOLERATED
+                    {
+                        self.overload(now, since, actual, canaries);
                     }
                 } else if seen.decided >= enough {
                     self.clean_pps = actual;
@@ -519,16 +549,26 @@ impl Congestion {
             }
             return;
         }
-        self.epochs.back_mut().expect("an epoch is always under way").lossy = true;
+        // A limit that is seen now has been met a little earlier, by too few canaries to see: on the way up, the epochs before
+        // are asked again as well.
+        let before = match self.phase {
+            Phase::Step => 2,
+            Phase::Climb => 1,
+            _ => 0,
+        };
+        for epoch in self.epochs.iter_mut().rev().take(1 + before) {
+            epoch.lossy = true;
+            epoch.closed = false;
+        }
         if !matches!(self.phase, Phase::Check { .. }) {
             self.limited_hosts = canaries.limited_hosts();
         }
         if self.phase == Phase::Step {
             self.hold_ns = (2 * self.hold_ns).min(LAST_HOLD_NS);
         }
-        let (from_pps, before) = match self.phase {
-            Phase::Check { from_pps, before } => (from_pps, Some(before)),
-            _ => (self.rate_pps, None),
+        let (from_pps, from_loss, before) = match self.phase {
+            Phase::Check { from_pps, from_loss, before } => (from_pps, from_loss, Some(before)),
+            _ => (self.rate_pps, loss, None),
         };
         let mut target = CRUISE * delivered;
         let mut remember = None;
@@ -560,7 +600,7 @@ impl Congestion {
         }
         self.path_pps = Some(delivered.max(1.0));
         self.mild = None;
-        self.phase = Phase::Check { from_pps, before: remember };
+        self.phase = Phase::Check { from_pps, from_loss, before: remember };
         self.set_rate(target, now);
     }
 
