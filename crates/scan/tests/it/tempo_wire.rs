@@ -4,8 +4,8 @@
 
 use crate::namespaces::inside;
 use crate::{all_found, observations, ports, r};
-use model::{PortSet, Scope, State};
-use scan::{Method, Pacer, Retries, Summary, Sweep, sweep as scan_sweep};
+use model::{Liveness, PortSet, Scope, State};
+use scan::{Found, Method, Pacer, Ping, Retries, Summary, Sweep, liveness, sweep as scan_sweep};
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
 use std::net::IpAddr;
@@ -186,4 +186,31 @@ fn a_real_policer_is_found_and_nothing_is_missed_behind_it() {
     assert!(recall >= 0.995, "{recall}");
     let said = f64::from(summary.path_rate_pps.expect("a limit"));
     assert!((said / 3_000.0 - 1.0).abs() < 0.15, "said {said}");
+}
+
+#[test]
+fn liveness_finds_every_host_that_answers_anything_at_speed() {
+    let Some(wire) = Wire::new("live") else { return };
+    // A quarter of a /20 is there; of these, a quarter answers no echo, and a quarter nothing but what listens on port 80.
+    wire.sh(&format!("ip -n {}-h route add local 198.18.64.0/22 dev lo", wire.name));
+    wire.filter(
+        "ip daddr 198.18.65.0/24 icmp type echo-request drop\n\
+         ip daddr 198.18.66.0/24 icmp type echo-request drop\n\
+         ip daddr 198.18.66.0/24 tcp dport != 80 drop",
+    );
+    let targets = vec![r("198.18.64.0/20")];
+    let scope = Scope::new(&targets, &[]);
+    let name = format!("{}-s", wire.name);
+    let (found, summary) = inside(&name, move || async move {
+        let ping =
+            Ping { method: Method::Syn, rate_pps: Some(20_000), ..Ping::new(targets, scope, Arc::new(Pacer::unlimited())) };
+        all_found(|out, progress, cancel| liveness(ping, out, progress, cancel)).await
+    });
+    let up: BTreeSet<IpAddr> = (found.iter())
+        .filter_map(|f| if let Found::Host(h) = f { (h.liveness == Liveness::Online).then_some(h.ip) } else { None })
+        .collect();
+    eprintln!("{} up, {} probes in {:?}", up.len(), summary.probes_sent, summary.elapsed);
+    assert_eq!(found.len(), 4_096);
+    assert!(up.iter().all(|ip| r("198.18.64.0/22").contains(*ip)));
+    assert_eq!(up.len(), 1_024);
 }
