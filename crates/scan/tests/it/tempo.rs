@@ -1,7 +1,7 @@
 //! `--rate auto` over a network in memory, in simulated time: what the path or a host does not take is found out, said, and
 //! made good. The numbers are those of the issue: recall 0.995, the path's rate within 15 %.
 
-use crate::{all_found, opens, ports, sweep};
+use crate::{all_found, opens, sweep};
 use model::PortSet;
 use scan::memory::{Host, MemoryNetwork, Otherwise, Quirks, RateLimit};
 use scan::{Pacer, Retries, Summary, Sweep, sweep_in};
