@@ -6,6 +6,7 @@
 use super::peers::{Ask, Contender, Rate, Tool};
 use super::stats::{median, paired_ratio, spread};
 use super::world::{Closed, Dice, HIGH_RISK, Host, Open, Path, Sink, World, network};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// What is measured of a run, and so which columns its table has.
@@ -55,7 +56,7 @@ pub struct Case {
 }
 
 /// The numbers of one run, by name.
-pub type Sample = BTreeMap<&'static str, f64>;
+pub type Sample = BTreeMap<Cow<'static, str>, f64>;
 
 /// The runs of one contender, one for each repetition; `None` where it was not run.
 pub struct Row {
@@ -411,7 +412,8 @@ mod tests {
     use std::collections::BTreeSet;
 
     fn row(tool: Tool, name: &str, samples: &[&[(&'static str, f64)]]) -> Row {
-        let samples = samples.iter().map(|s| (!s.is_empty()).then(|| s.iter().copied().collect())).collect();
+        let samples =
+            samples.iter().map(|s| (!s.is_empty()).then(|| s.iter().map(|(k, v)| (Cow::Borrowed(*k), *v)).collect())).collect();
         Row { name: name.into(), tool, command: String::new(), samples }
     }
 

@@ -30,6 +30,7 @@ usage: cargo xtask bench scan [--runs N] [--only CASE,…] [--peers TOOL,…] [-
   --only CASE,…      only these cases; nothing is recorded unless --record is given
   --peers TOOL,…     of masscan, zmap, nmap, rustscan; those not installed are left out [default: all]
   --portreeve FILE   measure this binary instead of building target/release/portreeve
+  --add              keep what target/bench/latest.json has of the same build, and add repetitions to it
   --record           write docs/benchmarks/DATE-scan.md and .json (a whole run does so by itself)
   --list             say which cases there are";
 
@@ -38,6 +39,7 @@ struct Options {
     only: Option<BTreeSet<String>>,
     peers: BTreeSet<Tool>,
     portreeve: Option<PathBuf>,
+    add: bool,
     record: bool,
     list: bool,
 }
@@ -56,7 +58,8 @@ pub fn run(root: &Path, args: &[String]) -> anyhow::Result<ExitCode> {
 }
 
 fn options(words: &[&str]) -> anyhow::Result<Options> {
-    let mut options = Options { runs: 5, only: None, peers: Tool::PEERS.into(), portreeve: None, record: false, list: false };
+    let mut options =
+        Options { runs: 5, only: None, peers: Tool::PEERS.into(), portreeve: None, add: false, record: false, list: false };
     let mut words = words.iter();
     while let Some(word) = words.next() {
         let mut value = || words.next().with_context(|| format!("{word} needs a value\n{USAGE}"));
@@ -79,6 +82,7 @@ fn options(words: &[&str]) -> anyhow::Result<Options> {
                 options.peers = value()?.split(',').map(tool).collect::<Result<_, _>>()?;
             }
             "--portreeve" => options.portreeve = Some(fs::canonicalize(value()?).context("--portreeve names no file")?),
+            "--add" => options.add = true,
             "--record" => options.record = true,
             "--list" => options.list = true,
             _ => bail!("`{word}` is not understood\n{USAGE}"),
@@ -141,36 +145,33 @@ fn scan(root: &Path, options: &Options) -> anyhow::Result<()> {
         tools.insert(tool);
     }
     facts.push(("commit".to_owned(), commit(root)));
-    let wanted: Vec<&Case> = cases.iter().filter(|c| options.only.as_ref().is_none_or(|only| only.contains(c.id))).collect();
+    let wanted = |case: &Case| options.only.as_ref().is_none_or(|only| only.contains(case.id));
     let link = Link::new()?;
     let bench = Bench { place: Place::new(&link, portreeve)?, folder: &folder };
-    let mut rows: Vec<Vec<Row>> = wanted.iter().map(|case| bench.rows(case, &tools)).collect();
+    let mut rows: Vec<Vec<Row>> = cases.iter().map(|case| bench.rows(case, &tools)).collect();
+    if options.add {
+        let text = fs::read_to_string(folder.join("latest.json")).context("there is nothing yet to add to")?;
+        report::read_back(&serde_json::from_str(&text)?, &facts, &cases, &mut rows)?;
+    }
     for repetition in 0..options.runs {
-        for (case, rows) in wanted.iter().zip(&mut rows) {
+        for (case, rows) in cases.iter().zip(&mut rows).filter(|(case, _)| wanted(case)) {
             eprintln!("==> {} of {}: {}", repetition + 1, options.runs, case.id);
-            bench.repeat(case, rows, repetition).with_context(|| format!("in the case {}", case.id))?;
+            let before = rows.iter().map(|r| r.samples.len()).max().unwrap_or(0);
+            bench.repeat(case, rows, before).with_context(|| format!("in the case {}", case.id))?;
             if repetition + 1 == options.runs {
                 println!("{}", report::terminal(&Measured { case, rows }));
             }
         }
         // after each repetition, so that a run that is interrupted leaves what it has
-        write(root, &folder, options, repetition + 1, &facts, &wanted, &rows)?;
+        write(root, &folder, options, &facts, &cases, &rows)?;
     }
     Ok(())
 }
 
-fn write(
-    root: &Path,
-    folder: &Path,
-    options: &Options,
-    runs: usize,
-    facts: &Facts,
-    cases: &[&Case],
-    rows: &[Vec<Row>],
-) -> anyhow::Result<()> {
+fn write(root: &Path, folder: &Path, options: &Options, facts: &Facts, cases: &[Case], rows: &[Vec<Row>]) -> anyhow::Result<()> {
     let date = topology::output(Command::new("date").arg("+%F"))?.trim().to_owned();
     let cases = cases.iter().zip(rows).map(|(case, rows)| Measured { case, rows }).collect();
-    let report = Report { date: date.clone(), runs, facts: facts.clone(), cases };
+    let report = Report { date: date.clone(), facts: facts.clone(), cases };
     let json = serde_json::to_string_pretty(&report.json())? + "\n";
     let mut places = vec![folder.join("latest")];
     if options.record || options.only.is_none() {
@@ -279,27 +280,30 @@ impl Bench<'_> {
         let log = if contender.tool == Tool::Rustscan { format!("{name}.log") } else { out };
         let text = fs::read_to_string(self.folder.join(log)).unwrap_or_default();
         let said = peers::read(contender.tool, &case.ask, &text);
-        let mut sample = Sample::from([
+        let mut values: Vec<(&'static str, f64)> = vec![
             ("wall_s", run.wall_s),
             ("frames", run.frames as f64),
             ("cpu_s", run.cpu_s),
             ("others_cpu_s", run.others_cpu_s),
             ("peak_mb", run.peak_mb),
             ("cut", f64::from(u8::from(run.cut))),
-        ]);
+        ];
         if run.frames > 0 && run.cpu_s > 0.0 {
-            sample.insert("cpu_s_per_mframe", run.cpu_s / run.frames as f64 * 1e6);
-            sample.insert("frames_per_cpu_s", run.frames as f64 / run.cpu_s);
+            values.push(("cpu_s_per_mframe", run.cpu_s / run.frames as f64 * 1e6));
+            values.push(("frames_per_cpu_s", run.frames as f64 / run.cpu_s));
         }
+        // what comes after the last frame is waiting
+        let last = run.series.iter().find(|(_, count)| Some(*count) == run.series.last().map(|(_, all)| *all));
+        values.extend(last.map(|(t, _)| ("last_frame_s", *t)));
         match case.kind {
-            Kind::Speed => sample.extend(stats::middle_rate(&run.series).map(|r| ("frames_per_s", r))),
+            Kind::Speed => values.extend(stats::middle_rate(&run.series).map(|r| ("frames_per_s", r))),
             Kind::Start => {
                 let first = run.series.iter().find(|(_, frames)| *frames > 0);
-                sample.extend(first.map(|(t, _)| ("first_frame_s", *t)));
+                values.extend(first.map(|(t, _)| ("first_frame_s", *t)));
             }
             Kind::Exact(rate) => {
                 if let Some(e) = stats::exactness(&run.series, f64::from(rate)) {
-                    sample.extend([
+                    values.extend([
                         ("mean_percent", e.mean_percent),
                         ("over_percent", e.over_percent),
                         ("under_percent", e.under_percent),
@@ -309,24 +313,25 @@ impl Bench<'_> {
             Kind::Alive => {
                 let hosts = world.alive();
                 let found = said.up.intersection(&hosts).count() as f64;
-                sample.insert("recall", found / hosts.len() as f64);
-                sample.insert("precision", if said.up.is_empty() { 1.0 } else { found / said.up.len() as f64 });
+                values.push(("recall", found / hosts.len() as f64));
+                values.push(("precision", if said.up.is_empty() { 1.0 } else { found / said.up.len() as f64 }));
             }
             Kind::Sweep => {
                 let asked = asked_port(case);
                 let open = world.open_endpoints().into_iter().filter(|(_, port)| asked.is_none_or(|p| p == *port)).collect();
                 let truth = stats::truth(&said.open, &open, &world.open_everywhere());
-                sample.extend([
+                values.extend([
                     ("recall", truth.recall),
                     ("precision", truth.precision),
                     ("on_open_hosts", truth.on_open_hosts as f64),
                 ]);
                 if let Some(probes) = self.place.link.probes()? {
-                    sample.insert("probes", probes as f64);
-                    sample.insert("probes_per_target", probes as f64 / case.targets as f64);
+                    values.push(("probes", probes as f64));
+                    values.push(("probes_per_target", probes as f64 / case.targets as f64));
                 }
             }
         }
+        let sample: Sample = values.into_iter().map(|(name, value)| (name.into(), value)).collect();
         eprintln!("    {}: {}", contender.name, brief(&sample));
         // what is still on its way must not count for the next one
         std::thread::sleep(Duration::from_millis(300));

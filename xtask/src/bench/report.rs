@@ -41,6 +41,11 @@ impl Measured<'_> {
         self.case.goals.iter().map(|g| g.judge(self.rows)).collect()
     }
 
+    /// How many paired runs were made.
+    fn runs(&self) -> usize {
+        self.rows.iter().map(|r| r.samples.len()).max().unwrap_or(0)
+    }
+
     /// Whether any run was made.
     fn is_there(&self) -> bool {
         self.rows.iter().any(|r| r.samples.iter().any(Option::is_some))
@@ -166,7 +171,6 @@ pub fn terminal(measured: &Measured) -> String {
 /// The head of a result and everything measured.
 pub struct Report<'a> {
     pub date: String,
-    pub runs: usize,
     pub facts: Facts,
     pub cases: Vec<Measured<'a>>,
 }
@@ -184,10 +188,9 @@ impl Report<'_> {
         let mut text = format!("# Scan benchmark, {}\n\n", self.date);
         let _ = writeln!(
             text,
-            "Made by `cargo xtask bench scan`; how to repeat and how to read it: [benchmarks](../benchmarks.md). Medians of up to {} paired \
+            "Made by `cargo xtask bench scan`; how to repeat and how to read it: [benchmarks](../benchmarks.md). Medians of paired \
              runs, in parentheses the smallest and the largest value. Only ratios within one run compare: the machine is small and \
-             shared, and both ends of the link share its processors.\n",
-            self.runs
+             shared, and both ends of the link share its processors.\n"
         );
         text.push_str("| machine | |\n|---|---|\n");
         for (key, value) in &self.facts {
@@ -197,10 +200,11 @@ impl Report<'_> {
             let (head, lines) = cells(measured);
             let _ = writeln!(
                 text,
-                "\n## {}\n\n`{}`, {} targets\n",
+                "\n## {}\n\n`{}`, {} targets, {} runs\n",
                 measured.case.title,
                 measured.case.id,
-                grouped(measured.case.targets as f64)
+                grouped(measured.case.targets as f64),
+                measured.runs()
             );
             let _ = writeln!(text, "| {} |", head.join(" | "));
             let _ = writeln!(text, "|{}", "---|".repeat(head.len()));
@@ -238,8 +242,30 @@ impl Report<'_> {
             json!({ "id": m.case.id, "title": m.case.title, "targets": m.case.targets, "rows": rows, "goals": goals })
         };
         let facts: serde_json::Map<String, Value> = self.facts.iter().map(|(k, v)| (k.clone(), json!(v))).collect();
-        json!({ "date": self.date, "runs": self.runs, "machine": facts, "cases": self.measured().map(case).collect::<Vec<_>>() })
+        json!({ "date": self.date, "machine": facts, "cases": self.measured().map(case).collect::<Vec<_>>() })
     }
+}
+
+/// Puts the runs of an earlier result into the rows of the same names. Refused unless machine and builds are the same: runs of
+/// two builds have no common median.
+pub fn read_back(earlier: &Value, facts: &Facts, cases: &[Case], rows: &mut [Vec<Row>]) -> anyhow::Result<()> {
+    for (key, value) in facts {
+        if earlier["machine"][key] != json!(value) {
+            anyhow::bail!("the earlier result has {} for {key}, and this is {value}", earlier["machine"][key]);
+        }
+    }
+    let named = |list: &Value, key: &str, name: &str| -> Option<Value> {
+        list.as_array()?.iter().find(|entry| entry[key] == name).cloned()
+    };
+    for (case, rows) in cases.iter().zip(rows) {
+        let Some(found) = named(&earlier["cases"], "id", case.id) else { continue };
+        for row in rows {
+            let Some(found) = named(&found["rows"], "name", &row.name) else { continue };
+            row.command = found["command"].as_str().unwrap_or_default().to_owned();
+            row.samples = serde_json::from_value(found["runs"].clone())?;
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -249,7 +275,8 @@ mod tests {
 
     fn rows() -> Vec<Row> {
         let sample = |wall: f64, cut: f64| -> Option<Sample> {
-            Some([("wall_s", wall), ("recall", 1.0), ("precision", 1.0), ("cut", cut), ("frames", 65_535.0)].into())
+            let values = [("wall_s", wall), ("recall", 1.0), ("precision", 1.0), ("cut", cut), ("frames", 65_535.0)];
+            Some(values.map(|(name, value)| (name.into(), value)).into())
         };
         vec![
             Row {
@@ -285,13 +312,29 @@ mod tests {
         let rows = rows();
         let none: Vec<Row> = Vec::new();
         let measured = cases.iter().map(|case| Measured { case, rows: if case.id == "net16" { &rows } else { &none } }).collect();
-        let report = Report { date: "2026-01-02".into(), runs: 2, facts: vec![("cores".into(), "2".into())], cases: measured };
+        let report = Report { date: "2026-01-02".into(), facts: vec![("cores".into(), "2".into())], cases: measured };
         let markdown = report.markdown();
         assert!(markdown.contains("took 0.65 of masscan's time") && !markdown.contains("65,535 ports"), "{markdown}");
         let json = report.json();
         assert_eq!(json["cases"].as_array().unwrap().len(), 1);
         assert_eq!(json["cases"][0]["rows"][0]["runs"][1]["wall_s"], 2.0);
         assert_eq!(json["machine"]["cores"], "2");
+    }
+
+    #[test]
+    fn runs_are_added_to_an_earlier_result_of_the_same_build_only() {
+        let cases = all();
+        let at = cases.iter().position(|c| c.id == "net16").unwrap();
+        let rows = rows();
+        let facts: Facts = vec![("commit".into(), "a".into())];
+        let measured = vec![Measured { case: &cases[at], rows: &rows }];
+        let earlier = Report { date: "2026-01-02".into(), facts: facts.clone(), cases: measured }.json();
+        let empty = |name: &str| Row { name: name.into(), tool: Tool::Masscan, command: String::new(), samples: Vec::new() };
+        let mut now: Vec<Vec<Row>> = cases.iter().map(|_| vec![empty("masscan"), empty("new")]).collect();
+        read_back(&earlier, &facts, &cases, &mut now).unwrap();
+        assert_eq!((now[at][0].of("wall_s"), now[at][1].samples.len()), (vec![Some(4.0), Some(4.0)], 0));
+        let other = vec![("commit".to_owned(), "b".to_owned())];
+        assert!(read_back(&earlier, &other, &cases, &mut now).unwrap_err().to_string().contains("commit"));
     }
 
     #[test]
