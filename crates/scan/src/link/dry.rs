@@ -2,7 +2,7 @@
 //! targets; asking neighbours for hardware addresses is left out, because without asking there would be no answer, so frames
 //! are bare IP packets. Nobody ever answers.
 
-use super::outlet::{Carrier, Ledger};
+use super::outlet::{Account, Carrier};
 use super::route::{Kernel, Lookup};
 use super::{Arrivals, Batch, Interface, Link, Outlet, Route, merged};
 use crate::tap::{Tap, Tapped};
@@ -76,8 +76,8 @@ impl Link for DryLink {
 struct Nowhere;
 
 impl Carrier for Nowhere {
-    fn carry(&mut self, batch: &Batch, ledger: &Ledger) -> io::Result<()> {
-        ledger.left(batch, 0..batch.len());
+    fn carry(&mut self, batch: &Batch, account: &Account<'_>) -> io::Result<()> {
+        account.left(batch, 0..batch.len());
         Ok(())
     }
 }

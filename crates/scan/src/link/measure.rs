@@ -1,7 +1,7 @@
 //! How many frames a second leave by each way of sending, side by side in one run, and how masscan and zmap fare on the same
 //! device; how many are heard by each way of receiving: what docs/decisions/0004-link.md decides by. Not a test: run with
 //! `cargo test --release -p scan --lib -- --ignored --nocapture link::measure`, as root. Whole scans are `xtask bench`'s.
-use super::outlet::{Carrier, Ledger};
+use super::outlet::{Account, Carrier, Ledger};
 use super::ring::Receiver;
 use super::route::Kernel;
 use super::send::Sender;
@@ -123,11 +123,11 @@ fn fill(batch: &mut Batch, template: &[u8], frames: usize, n: &mut u32) {
 struct OneByOne(Socket);
 
 impl Carrier for OneByOne {
-    fn carry(&mut self, batch: &Batch, ledger: &Ledger) -> io::Result<()> {
+    fn carry(&mut self, batch: &Batch, account: &Account<'_>) -> io::Result<()> {
         for frame in batch.frames() {
             let _ = rustix::net::send(&self.0, frame, rustix::net::SendFlags::DONTWAIT);
         }
-        ledger.left(batch, 0..batch.len());
+        account.left(batch, 0..batch.len());
         Ok(())
     }
 }
@@ -143,7 +143,7 @@ fn sending(carrier: impl FnOnce(u32) -> Box<dyn Carrier> + Send + 'static, frame
         while !seen.load(Ordering::Relaxed) {
             batch.clear();
             fill(&mut batch, &template, frames, &mut n);
-            carrier.carry(&batch, &ledger).unwrap();
+            carrier.carry(&batch, &Account::new(&ledger)).unwrap();
         }
     });
     let rate = rate(std::process::id());
@@ -159,7 +159,7 @@ fn through_the_outlet(frames: usize) -> Rate {
     let work = inside(move || {
         let sender = sender(interface("s0"), true);
         let outlet =
-            Outlet::threaded(Tapped { interface: interface("s0"), framing: Framing::Ethernet, tap: None }, sender).unwrap();
+            Outlet::threaded(Tapped { interface: interface("s0"), framing: Framing::Ethernet, tap: None }, [sender]).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(async {
             let (mut batch, template, mut n) = (Batch::default(), template(), 0);
@@ -215,7 +215,7 @@ fn hearing(ring: bool) -> (f64, f64, f64) {
         while !seen.load(Ordering::Relaxed) {
             batch.clear();
             fill(&mut batch, &frame, 256, &mut n);
-            sender.carry(&batch, &ledger).unwrap();
+            sender.carry(&batch, &Account::new(&ledger)).unwrap();
         }
     });
     let ports = SourcePorts { first: 61_000, last: 65_095 };

@@ -2,7 +2,7 @@
 //! answer only so fast, a path with loss, delay and a policer, all from a seed and on tokio's clock. It reads the very frames that would go to the wire and answers with frames, so what is
 //! tested over it is everything but the wire. It decides nothing about probes.
 
-use super::outlet::{Carrier, Ledger};
+use super::outlet::{Account, Carrier};
 use super::{Arrivals, Batch, Interface, Link, Outlet, Route, Sink};
 use crate::order::mix;
 use crate::tap::{Tap, Tapped};
@@ -326,10 +326,10 @@ impl Link for MemoryLink {
 }
 
 impl Carrier for Courier {
-    fn carry(&mut self, batch: &Batch, ledger: &Ledger) -> io::Result<()> {
+    fn carry(&mut self, batch: &Batch, account: &Account<'_>) -> io::Result<()> {
         for n in 0..batch.len() {
             let answer = self.network.answer(batch.frame(n), self.network.lost());
-            ledger.left(batch, n..n + 1);
+            account.left(batch, n..n + 1);
             let Some(answer) = answer else { continue };
             let copies = if self.network.duplicates { 2 } else { 1 };
             for _ in 0..copies {

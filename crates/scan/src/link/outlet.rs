@@ -1,9 +1,10 @@
-//! The way out by one interface: a short queue of batches in front of whoever puts frames on the wire, with back pressure,
+//! The way out by one interface: a short queue of batches in front of those who put frames on the wire, with back pressure,
 //! used buffers handed back, and an account of what left and when. What is in the frames is the walker's; how they get onto
 //! the wire is the [`Carrier`]'s.
 
 use super::Batch;
 use crate::tap::Tapped;
+use std::cell::Cell;
 use std::io;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,9 +20,15 @@ const DEPTH: usize = 16;
 
 /// Puts frames on the wire. It runs on a thread of its own and may block.
 pub(super) trait Carrier: Send {
-    /// Sends the batch and says in the ledger what became of each frame. An error is the end of this way out; what the
-    /// ledger then has no word of is lost.
-    fn carry(&mut self, batch: &Batch, ledger: &Ledger) -> io::Result<()>;
+    /// Sends the batch and says in the account what became of each frame. An error is the end of this way out; what the
+    /// account then has no word of is lost.
+    fn carry(&mut self, batch: &Batch, account: &Account<'_>) -> io::Result<()>;
+}
+
+/// What became of the frames of one batch, entered in the ledger at once.
+pub(super) struct Account<'a> {
+    ledger: &'a Ledger,
+    settled: Cell<u64>,
 }
 
 /// What left an outlet.
@@ -72,27 +79,33 @@ pub(crate) struct Room<'a> {
 }
 
 impl Outlet {
-    /// An outlet whose sender is a thread of its own. The thread ends when all clones are gone and the queue is empty.
-    pub(super) fn threaded(tapped: Tapped, carrier: impl Carrier + 'static) -> io::Result<Outlet> {
-        let (tx, mut rx) = mpsc::channel::<Batch>(DEPTH);
+    /// An outlet with a thread for each of its senders, which share one queue. They end when all clones are gone and the queue
+    /// is empty.
+    pub(super) fn threaded<C: Carrier + 'static>(tapped: Tapped, carriers: impl IntoIterator<Item = C>) -> io::Result<Outlet> {
+        let (tx, rx) = mpsc::channel::<Batch>(DEPTH);
+        let queue = Arc::new(Mutex::new(rx));
         let name = format!("scan-send-{}", tapped.interface);
         let ledger = Arc::new(Ledger::new(tapped));
-        let theirs = ledger.clone();
-        let mut carrier = carrier;
-        let send = move || {
-            while let Some(batch) = rx.blocking_recv() {
-                if !theirs.settle(batch, &mut carrier) {
-                    break;
+        for mut carrier in carriers {
+            let (ledger, queue) = (ledger.clone(), queue.clone());
+            let send = move || {
+                // Who waits for a batch holds the queue meanwhile; who has one carries it while another waits.
+                let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv();
+                while let Some(batch) = next() {
+                    if !ledger.settle(batch, &mut carrier) {
+                        break;
+                    }
                 }
-            }
-            // Whoever waits for room must learn that there will be none.
-            rx.close();
-            while let Some(batch) = rx.blocking_recv() {
-                theirs.lost.fetch_add(batch.len() as u64, Ordering::Release);
-            }
-            theirs.moved.notify_waiters();
-        };
-        std::thread::Builder::new().name(name).spawn(send)?;
+                // Whoever waits for room must learn that there will be none.
+                let mut queue = queue.lock().unwrap_or_else(PoisonError::into_inner);
+                queue.close();
+                while let Some(batch) = queue.blocking_recv() {
+                    ledger.lost.fetch_add(batch.len() as u64, Ordering::Release);
+                }
+                ledger.moved.notify_waiters();
+            };
+            std::thread::Builder::new().name(name.clone()).spawn(send)?;
+        }
         Ok(Outlet { ledger, way: Way::Queue(tx) })
     }
 
@@ -186,6 +199,28 @@ impl Room<'_> {
     }
 }
 
+impl<'a> Account<'a> {
+    /// Of a batch of which nothing is known yet.
+    pub fn new(ledger: &'a Ledger) -> Self {
+        Account { ledger, settled: Cell::new(0) }
+    }
+
+    /// Frames of the batch that have left just now, one after the other.
+    pub fn left(&self, batch: &Batch, frames: Range<usize>) {
+        let ledger = self.ledger;
+        ledger.tapped.sent(frames.clone().map(|n| batch.frame(n)));
+        ledger.last_us.fetch_max(ledger.epoch.elapsed().as_micros() as u64, Ordering::Release);
+        ledger.left.fetch_add(frames.len() as u64, Ordering::Release);
+        self.settled.update(|n| n + frames.len() as u64);
+    }
+
+    /// A frame of the batch that could not be sent.
+    pub fn lost(&self, _batch: &Batch, _frame: usize) {
+        self.ledger.lost.fetch_add(1, Ordering::Release);
+        self.settled.update(|n| n + 1);
+    }
+}
+
 impl Ledger {
     /// An account that belongs to no outlet.
     #[cfg(test)]
@@ -207,25 +242,11 @@ impl Ledger {
         }
     }
 
-    /// Frames of the batch that have left just now, one after the other.
-    pub fn left(&self, batch: &Batch, frames: Range<usize>) {
-        self.tapped.sent(frames.clone().map(|n| batch.frame(n)));
-        let now = self.epoch.elapsed().as_micros() as u64;
-        self.last_us.store(now, Ordering::Release);
-        self.left.fetch_add(frames.len() as u64, Ordering::Release);
-    }
-
-    /// A frame of the batch that could not be sent.
-    pub fn lost(&self, _batch: &Batch, _frame: usize) {
-        self.lost.fetch_add(1, Ordering::Release);
-    }
-
     /// Has the batch carried and keeps its memory. `false` when the way has come to its end.
     fn settle(&self, mut batch: Batch, carrier: &mut dyn Carrier) -> bool {
-        let count = |l: &Self| l.left.load(Ordering::Acquire) + l.lost.load(Ordering::Acquire);
-        let before = count(self);
-        let carried = carrier.carry(&batch, self);
-        let unsettled = (batch.len() as u64).saturating_sub(count(self) - before);
+        let account = Account::new(self);
+        let carried = carrier.carry(&batch, &account);
+        let unsettled = (batch.len() as u64).saturating_sub(account.settled.get());
         self.lost.fetch_add(unsettled, Ordering::Release);
         batch.clear();
         let mut spent = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
@@ -261,13 +282,13 @@ mod tests {
     struct Gate(std_mpsc::Receiver<()>);
 
     impl Carrier for Gate {
-        fn carry(&mut self, batch: &Batch, ledger: &Ledger) -> io::Result<()> {
+        fn carry(&mut self, batch: &Batch, account: &Account<'_>) -> io::Result<()> {
             let _ = self.0.recv();
             if batch.is_empty() {
                 return Err(io::Error::from_raw_os_error(libc::ENETDOWN));
             }
-            ledger.lost(batch, 0);
-            ledger.left(batch, 1..batch.len());
+            account.lost(batch, 0);
+            account.left(batch, 1..batch.len());
             Ok(())
         }
     }
@@ -285,7 +306,7 @@ mod tests {
     #[tokio::test]
     async fn a_full_queue_holds_the_walker_back_and_every_frame_is_accounted_for() {
         let (leave, gate) = std_mpsc::channel();
-        let outlet = Outlet::threaded(TAPPED, Gate(gate)).unwrap();
+        let outlet = Outlet::threaded(TAPPED, [Gate(gate)]).unwrap();
         let mut handed = 0;
         // The sender takes one more out of the queue and waits with it.
         while let Some(room) = outlet.try_reserve().unwrap() {
@@ -303,10 +324,43 @@ mod tests {
         assert_eq!(used, Batch::default(), "used memory comes back empty");
     }
 
+    /// Sends half of each batch; with the three hundredth the device is gone.
+    struct Rough(Arc<AtomicU64>);
+
+    impl Carrier for Rough {
+        fn carry(&mut self, batch: &Batch, account: &Account<'_>) -> io::Result<()> {
+            std::thread::sleep(Duration::from_micros(50));
+            let n = self.0.fetch_add(1, Ordering::Relaxed);
+            account.left(batch, 0..batch.len() / 2);
+            if n == 299 {
+                return Err(io::Error::from_raw_os_error(libc::ENETDOWN));
+            }
+            (batch.len() / 2..batch.len()).for_each(|frame| account.lost(batch, frame));
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn senders_that_share_a_queue_account_for_every_frame_even_when_one_breaks() {
+        let batches = Arc::new(AtomicU64::new(0));
+        let outlet = Outlet::threaded(TAPPED, (0..3).map(|_| Rough(batches.clone()))).unwrap();
+        let mut handed = 0;
+        while let Ok(room) = outlet.reserve().await {
+            room.send(batch(&outlet, 10));
+            handed += 10;
+        }
+        while outlet.waiting() > 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let Left { frames, lost, .. } = outlet.left();
+        assert_eq!(frames + lost, handed);
+        assert!(batches.load(Ordering::Relaxed) >= 300 && frames >= 1_500, "{frames} of {handed}");
+    }
+
     #[tokio::test]
     async fn a_broken_wire_is_said_to_everybody_who_waits() {
         let (leave, gate) = std_mpsc::channel();
-        let outlet = Outlet::threaded(TAPPED, Gate(gate)).unwrap();
+        let outlet = Outlet::threaded(TAPPED, [Gate(gate)]).unwrap();
         outlet.reserve().await.unwrap().send(Batch::default());
         outlet.reserve().await.unwrap().send(batch(&outlet, 3));
         leave.send(()).unwrap();

@@ -1,5 +1,5 @@
-//! Raw frames over AF_PACKET: for each interface that a target lies behind, opened when the first one does, a socket with a
-//! sender thread and a socket with a ring and a receiver thread. What the frames mean is `syn`'s.
+//! Raw frames over AF_PACKET: for each interface that a target lies behind, opened when the first one does, sockets with a
+//! sender thread each, and a socket with a ring and a receiver thread. What the frames mean is `syn`'s.
 //!
 //! Ethernet interfaces get whole frames. Interfaces without link header (tun, WireGuard, PPP, tunnels) get IP packets, to
 //! which the kernel adds what the device wants. A VLAN interface (`eth0.10`) is an Ethernet interface like any other: its
@@ -71,7 +71,8 @@ impl RawLink {
         info.usable()?;
         let tapped = Tapped { interface, framing, tap: self.tap.clone() };
         let receiver = Receiver::open(tapped.clone(), info, self.source_ports, self.ring, self.sink.clone())?;
-        let outlet = Outlet::threaded(tapped, Sender::open(interface, info, framing)?)?;
+        let senders = (0..senders()).map(|_| Sender::open(interface, info, framing)).collect::<io::Result<Vec<_>>>()?;
+        let outlet = Outlet::threaded(tapped, senders)?;
         Ok(Port { framing, mac, mtu: info.mtu, outlet, receiver })
     }
 }
@@ -97,6 +98,12 @@ impl Link for RawLink {
     fn arrivals(&self) -> Arrivals {
         lock(&self.open).values().flatten().map(|port| port.receiver.arrivals()).fold(Arrivals::default(), |a, b| a + b)
     }
+}
+
+/// Senders of an interface. Nearly all that a frame costs is the kernel's work, half a microsecond to two on a core of its own; the
+/// walker makes frames several times as fast, so each core that is there may send. More than four would outrun it.
+fn senders() -> usize {
+    std::thread::available_parallelism().map_or(1, |cores| cores.get().min(4))
 }
 
 /// What frames on the interface begin with, and our hardware address; `None` when the kernel has to write them.

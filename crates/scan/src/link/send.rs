@@ -6,7 +6,7 @@
 //! to break a limit that somebody set. docs/decisions/0004-link.md has the measurements.
 
 use super::Batch;
-use super::outlet::{Carrier, Ledger};
+use super::outlet::{Account, Carrier};
 use super::route::{Kernel, LinkInfo};
 use super::sys::{link_address, send_frames, set_packet_option};
 use packet::Framing;
@@ -79,13 +79,13 @@ impl Sender {
 }
 
 impl Carrier for Sender {
-    fn carry(&mut self, batch: &Batch, ledger: &Ledger) -> io::Result<()> {
+    fn carry(&mut self, batch: &Batch, account: &Account<'_>) -> io::Result<()> {
         let mut at = 0;
         let mut busy_since: Option<Instant> = None;
         while at < batch.len() {
             let error = match self.send(batch, at) {
                 Ok(sent) => {
-                    ledger.left(batch, at..at + sent);
+                    account.left(batch, at..at + sent);
                     at += sent;
                     busy_since = None;
                     continue;
@@ -98,14 +98,14 @@ impl Carrier for Sender {
                 Some(libc::ENOBUFS | libc::EAGAIN) => {
                     if busy_since.get_or_insert_with(Instant::now).elapsed() > PATIENCE {
                         self.stuck()?;
-                        (at..batch.len()).for_each(|n| ledger.lost(batch, n));
+                        (at..batch.len()).for_each(|n| account.lost(batch, n));
                         return Ok(());
                     }
                     std::thread::sleep(PAUSE);
                 }
                 // Longer than the device takes, or not a frame: this one is lost, the others are not.
                 Some(libc::EMSGSIZE | libc::EINVAL) => {
-                    ledger.lost(batch, at);
+                    account.lost(batch, at);
                     at += 1;
                 }
                 _ => {

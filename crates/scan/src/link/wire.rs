@@ -85,7 +85,7 @@ impl Cable {
             let (index, info) = devices.find(|(_, info)| info.name == device).unwrap();
             let tapped = crate::tap::Tapped { interface: index, framing: Framing::Ethernet, tap: None };
             let sender = super::send::Sender::open(index, &info, Framing::Ethernet).unwrap();
-            Far(super::Outlet::threaded(tapped, sender).unwrap())
+            Far(super::Outlet::threaded(tapped, [sender]).unwrap())
         })
     }
 }
