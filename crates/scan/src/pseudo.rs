@@ -78,6 +78,8 @@ struct Check {
     probed: u32,
     /// See [`Guard::deadlines`]; unknown until the last control has left.
     deadline: Option<Instant>,
+    /// How long a control's answer is waited for: the host has answered before, so that it is known how far away it is.
+    wait: Duration,
     held: Vec<Observation>,
 }
 
@@ -132,6 +134,7 @@ impl<'a> Guard<'a> {
                     tries: 1,
                     probed: asked,
                     deadline: None,
+                    wait: hosts.get(host).patience(self.timeout),
                     held: vec![observation],
                 };
                 self.watched.insert(host, Watch::Checking(check));
@@ -152,8 +155,8 @@ impl<'a> Guard<'a> {
                 if let Some(old) = check.deadline {
                     self.deadlines.remove(&(old, next.0));
                 }
-                check.deadline = Some(now + self.timeout);
-                self.deadlines.insert((now + self.timeout, next.0));
+                check.deadline = Some(now + check.wait);
+                self.deadlines.insert((now + check.wait, next.0));
                 return Some(next);
             }
         }
