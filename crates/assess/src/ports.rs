@@ -203,8 +203,9 @@ pub fn unseen(watch: &Watch, at: Ts) -> bool {
 }
 
 fn seen_not_open(mut state: PortState, obs: &Observation, h: &Hysteresis, watch: Option<&Watch>) -> Folded {
-    // What was silent before we went blind begins anew.
-    let stale = watch.and_then(|w| w.state.trusted_from).is_some_and(|from| state.streak_since < from);
+    // What was silent before we went blind begins anew; what refused has said so itself.
+    let trusted_from = watch.and_then(|w| w.state.trusted_from);
+    let stale = !is_refusal(state.last_reason) && trusted_from.is_some_and(|from| state.streak_since < from);
     let agrees = state.last_state.is_not_open() && !stale;
     let both_refused = is_refusal(obs.reason) && ((agrees && is_refusal(state.last_reason)) || h.refused_count <= 1);
     note(&mut state, obs, agrees);

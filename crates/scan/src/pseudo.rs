@@ -144,7 +144,7 @@ impl<'a> Guard<'a> {
         }
     }
 
-    /// The next control probe to send: host, port, number of the try.
+    /// The next control probe to send: host, port, number of the try. Its answer is waited for as long as any of that host's.
     pub fn next_control(&mut self, now: Instant) -> Option<(u32, u16, u8)> {
         loop {
             let next = self.queue.pop_front()?;

@@ -40,14 +40,7 @@ impl Datagram {
 }
 
 /// The n-th try at a port: its header, and its payload in `payload`.
-pub(crate) fn write(
-    secret: &Secret,
-    ports: SourcePorts,
-    ip: IpAddr,
-    port: u16,
-    attempt: u8,
-    payload: &mut Vec<u8>,
-) -> Datagram {
+pub(crate) fn write(secret: &Secret, ports: SourcePorts, ip: IpAddr, port: u16, attempt: u8, payload: &mut Vec<u8>) -> Datagram {
     let datagram = Datagram::new(secret, ports, ip, port, attempt);
     render(Payloads::builtin().for_try(port, attempt % TRIES), datagram.id, datagram.udp.src_port, payload);
     datagram

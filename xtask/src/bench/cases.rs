@@ -214,10 +214,7 @@ fn exact(id: &'static str, title: &'static str, pps: u32, targets: u32) -> Case 
         world: || World { sink: Sink::Counted, ..World::default() },
         ask: Ask::Ports { targets: format!("10.64.0.0-{last}"), ports: "80".into() },
         targets: u64::from(targets),
-        contenders: vec![
-            Contender::new(Tool::Portreeve, 40).at(Rate::Fixed(pps)).with(&["--retries", "0"]),
-            Contender::new(Tool::Masscan, 40).at(Rate::Fixed(pps)),
-        ],
+        contenders: vec![Contender::new(Tool::Portreeve, 40).at(Rate::Fixed(pps)).with(&["--retries", "0"])],
         goals: vec![Goal::AlwaysAtMost("over_percent", 2.0), Goal::AtMost("under_percent", 2.0)],
     }
 }
@@ -225,8 +222,8 @@ fn exact(id: &'static str, title: &'static str, pps: u32, targets: u32) -> Case 
 /// nmap as its users run it, and with the rate that the others have; both bounded, because they may take minutes.
 fn nmaps() -> [Contender; 2] {
     [
-        Contender::new(Tool::Nmap, 60).named("nmap -T4"),
-        Contender::new(Tool::Nmap, 60).named("nmap --min-rate 50000").with(&["--min-rate", "50000"]),
+        Contender::new(Tool::Nmap, 20).named("nmap -T4"),
+        Contender::new(Tool::Nmap, 20).named("nmap --min-rate 50000").with(&["--min-rate", "50000"]),
     ]
 }
 
@@ -384,8 +381,8 @@ pub fn all() -> Vec<Case> {
             targets: 65_536,
             contenders: vec![
                 ours(120),
-                Contender::new(Tool::Nmap, 120).named("nmap -T4"),
-                Contender::new(Tool::Nmap, 120).named("nmap --min-rate 50000").with(&["--min-rate", "50000"]),
+                Contender::new(Tool::Nmap, 60).named("nmap -T4"),
+                Contender::new(Tool::Nmap, 60).named("nmap --min-rate 50000").with(&["--min-rate", "50000"]),
             ],
             goals: vec![
                 Goal::RecallOfPeers,

@@ -8,7 +8,10 @@ use packet::*;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Name of the corpus, and what is done with its bytes.
-pub const PARSERS: [(&str, fn(&[u8])); 6] = [
+pub type Parser = (&'static str, fn(&[u8]));
+
+/// Every parser.
+pub const PARSERS: [Parser; 6] = [
     ("packet", frame),
     ("packet_quote", quote),
     ("packet_options", options),

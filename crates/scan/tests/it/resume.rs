@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 /// Every fourth address has three open ports and refuses the others, or drops them.
 fn network() -> MemoryNetwork {
     let host = |n: u8| {
-        let otherwise = if n % 8 == 0 { Otherwise::Refuses } else { Otherwise::Drops };
+        let otherwise = if n.is_multiple_of(8) { Otherwise::Refuses } else { Otherwise::Drops };
         (IpAddr::from([192, 0, 2, n]), Host { open: ports("7,77,177"), otherwise, echoes: true })
     };
     MemoryNetwork::new((0..=255).step_by(4).map(host))
@@ -62,9 +62,10 @@ async fn a_sweep_that_was_stopped_goes_on_and_misses_nothing() {
         let what = format!("{retries:?}, ping {ping}, {runs} runs");
         assert!(runs >= if ping { 1 } else { 2 }, "{what}");
         assert_eq!(found.len(), 64 * 3, "{what}");
-        let sent = net.sent.lock().unwrap();
         let mut asked: HashMap<(IpAddr, u16), u32> = HashMap::new();
-        sent.iter().filter_map(|(_, to, port)| Some((*to, (*port)?))).for_each(|at| *asked.entry(at).or_default() += 1);
+        for (_, to, port) in net.sent.lock().unwrap().iter() {
+            port.iter().for_each(|&port| *asked.entry((*to, port)).or_default() += 1);
+        }
         // A ping asks 80 and 22 of everybody.
         let hosts = if ping { 64 } else { 256 };
         let cells = asked.keys().filter(|(_, port)| *port <= 200 && ![22, 80].contains(port)).count();
@@ -74,7 +75,6 @@ async fn a_sweep_that_was_stopped_goes_on_and_misses_nothing() {
         assert!(retries == Retries::Auto || ping || twice < runs * 25_000 * 6 / 10, "{what}: {twice} were asked again");
         // The end of a sweep is a place as well.
         let s = Sweep { resume: from, ..wanted(25_000, retries, ping) };
-        drop(sent);
         let (more, _, cancelled) = stopped(net.clone(), s, Duration::from_millis(500)).await;
         assert!(opens(&more).is_empty() && !cancelled, "{what}: there is nothing left to do");
     }

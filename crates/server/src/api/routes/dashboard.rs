@@ -3,8 +3,8 @@
 use crate::api::extract::Query;
 use crate::api::problem::Fields;
 use crate::api::views::dashboard::{
-    AlertCountsView, DashboardView, DetectionView, EndpointCountsView, ExposureCountsView, SegmentCountsView, TaskBriefView, TopAddressView,
-    TrendView,
+    AlertCountsView, DashboardView, DetectionView, EndpointCountsView, ExposureCountsView, SegmentCountsView, TaskBriefView,
+    TopAddressView, TrendView,
 };
 use crate::api::views::endpoint::HostCountsView;
 use crate::api::views::system::{NodeView, ScopeView, SystemView};

@@ -17,7 +17,14 @@ async fn watched(h: &Harness) -> As {
     h.send(&who, "POST", &format!("/api/v1/tasks/{}/run", task["id"].as_str().unwrap()), None).await.expect(200);
     let dispatcher = Dispatcher::new(h.context.clone());
     let (node, vantage) = (NodeName("local".into()), Vantage("lab".into()));
-    let ask = LeaseRequest { version: VERSION, node: node.clone(), vantage: vantage.clone(), incarnation: 1, slots: 8, engines: vec![] };
+    let ask = LeaseRequest {
+        version: VERSION,
+        node: node.clone(),
+        vantage: vantage.clone(),
+        incarnation: 1,
+        slots: 8,
+        engines: vec![],
+    };
     let jobs = dispatcher.lease(ask).await.unwrap().jobs;
     let job = jobs.iter().find(|j| matches!(j.work, model::job::Work::Sweep { .. })).expect("a sweep is queued");
     for sequence in 1..=2u32 {
