@@ -77,9 +77,9 @@ pub struct ScanArgs {
     /// number, kept exactly.
     #[arg(long, value_name = "PPS", default_value = "auto")]
     pub rate: Rate,
-    /// Ceiling of --rate auto, in probes per second.
-    #[arg(long, value_name = "PPS", default_value_t = DEFAULT_CEILING, value_parser = clap::value_parser!(u32).range(1..=i64::from(MOST)))]
-    pub max_rate: u32,
+    /// Ceiling of --rate auto, in probes per second [default: 100000].
+    #[arg(long, value_name = "PPS", value_parser = clap::value_parser!(u32).range(1..=i64::from(MOST)))]
+    pub max_rate: Option<u32>,
     /// Times an unanswered probe is repeated: a number, or auto (where it buys most, at most half a probe more per endpoint).
     #[arg(long, value_name = "N", default_value = "auto")]
     pub retries: RetryChoice,
@@ -191,10 +191,25 @@ impl ScanArgs {
     /// Probes per second that the run may not exceed.
     pub fn ceiling_pps(&self) -> u32 {
         match self.rate {
-            Rate::Auto => self.max_rate,
+            Rate::Auto => self.max_rate.unwrap_or(DEFAULT_CEILING),
             Rate::Max => scan::UNLIMITED_PPS,
             Rate::Fixed(pps) => pps,
         }
+    }
+
+    /// What would be without effect beside what else was said, if anything.
+    pub fn without_effect(&self) -> Option<&'static str> {
+        if self.max_rate.is_some() && self.rate != Rate::Auto {
+            return Some(
+                "--max-rate is the ceiling of --rate auto; another --rate is kept as it is\nhint: leave one of them out",
+            );
+        }
+        if self.pcap.is_some() && self.method == Method::Connect {
+            return Some(
+                "--pcap has nothing to write with --method connect: the operating system makes the packets\nhint: use --method syn",
+            );
+        }
+        None
     }
 
     /// The ports meant.
@@ -368,6 +383,17 @@ mod tests {
         ] {
             let refusal = scan(words).unwrap_err();
             assert!(refusal.contains(named), "{words:?}: {refusal}");
+        }
+        assert_eq!(scan(&["--max-rate", "7"]).unwrap().ceiling_pps(), 7);
+        for (words, refused) in [
+            (&["--max-rate", "7"][..], None),
+            (&["--rate", "9", "--max-rate", "7"], Some("--max-rate")),
+            (&["--rate", "max", "--max-rate", "7"], Some("--max-rate")),
+            (&["--pcap", "file", "--method", "connect"], Some("--pcap")),
+            (&["--pcap", "file"], None),
+        ] {
+            let said = scan(words).unwrap().without_effect();
+            assert_eq!(said.and_then(|said| said.split(' ').next()), refused, "{words:?}");
         }
     }
 }

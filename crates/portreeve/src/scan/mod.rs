@@ -42,6 +42,9 @@ const RESUME_TICK: Duration = Duration::from_millis(200);
 
 /// Runs the command.
 pub async fn run(args: ScanArgs) -> anyhow::Result<()> {
+    if let Some(said) = args.without_effect() {
+        return Err(UsageError(said.into()).into());
+    }
     let targets = targets::resolve(&args.targets, &args.exclude, args.authorized).await?;
     let mut resume = args.resume.as_deref().map(|path| Resume::open(path, &args)).transpose()?;
     // The file is opened before the first probe: a wrong path must not cost a scan.
