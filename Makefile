@@ -29,7 +29,7 @@ test-slow: ## long suites, not part of make test
 	@scripts/ensure test
 	@scripts/test --slow
 
-bench: ## measure scans beside masscan, zmap and nmap (root; about half an hour); the result goes to docs/benchmarks
+bench: ## measure scans beside masscan, zmap and nmap (root; half an hour and more); the result goes to docs/benchmarks
 	@scripts/ensure bench
 	@cargo xtask bench scan
 
