@@ -24,6 +24,10 @@ words! {
         ServiceChanged = "service.changed",
         /// The front page was fetched, or changed.
         PanelChanged = "panel.changed",
+        /// A check proved something of an endpoint, for the first time or again after it had been gone.
+        FindingProved = "finding.proved",
+        /// What a check had proved does not hold any more.
+        FindingGone = "finding.gone",
         /// A host began to answer.
         HostOnline = "host.online",
         /// A host does not answer.

@@ -59,6 +59,10 @@ ids! {
     AuditId,
     /// What an operator said about an endpoint as a canary.
     CanaryId,
+    /// Something that a check proved of an endpoint.
+    FindingId,
+    /// An agreement that default pairs may be tried on a range.
+    ApprovalId,
 }
 
 /// Where probes come from. Two vantages may see different states of one endpoint, so state is kept per vantage.

@@ -11,6 +11,7 @@ pub mod audit;
 pub mod catalog;
 pub mod event;
 pub mod exposure;
+pub mod finding;
 pub mod id;
 pub mod invariant;
 pub mod job;
