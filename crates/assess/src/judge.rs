@@ -1,7 +1,7 @@
-//! One endpoint's part of a report, from findings to what is to be written down: state, exposure, events, alerts, and
+//! One endpoint's part of a report, from sightings to what is to be written down: state, exposure, events, alerts, and
 //! another look where one is wanted.
 //!
-//! The server gathers what is known into a [`Dossier`], hands it the findings in order and then settles it; storing the
+//! The server gathers what is known into a [`Dossier`], hands it the sightings in order and then settles it; storing the
 //! outcome in one transaction is left to it.
 
 use crate::alerts;
@@ -40,7 +40,7 @@ pub struct Judge<'a> {
     pub now: Ts,
 }
 
-/// Everything about one endpoint: what was known, and what the findings made of it.
+/// Everything about one endpoint: what was known, and what the sightings made of it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Dossier {
     /// The door.
@@ -72,7 +72,7 @@ pub struct Dossier {
 }
 
 impl Dossier {
-    /// What is known of an endpoint before the findings of a report.
+    /// What is known of an endpoint before the sightings of a report.
     pub fn new(endpoint: Endpoint, port: Option<PortState>, exposure: Option<Exposure>) -> Self {
         Dossier {
             endpoint,
@@ -166,7 +166,7 @@ impl Judge<'_> {
         }
     }
 
-    /// Draws the conclusion once all findings are in, so that a door and what answers behind it make one alert, not two.
+    /// Draws the conclusion once all sightings are in, so that a door and what answers behind it make one alert, not two.
     pub fn settle(&self, d: &mut Dossier, mint: &mut dyn FnMut() -> Uuid) {
         let Some(port) = &mut d.port else { return };
         let pseudo = ports::is_pseudo(d.host_pseudo, port.identity);

@@ -3,9 +3,9 @@
 //! It paces itself, so it is told the least of all caps that hold for any of its targets, one such scanner runs at a time, and
 //! what it may send is taken from the node's pace while it runs (PR-7). Running it is `scan::external`'s.
 
-use crate::findings::Finding;
 use crate::job::JobContext;
 use crate::now;
+use crate::sightings::Sighting;
 use crate::work::Outcome;
 use model::address::IpRange;
 use model::{Endpoint, Ports, Scope};
@@ -41,7 +41,7 @@ pub(crate) struct Order {
 pub(crate) async fn perform(
     context: Arc<JobContext>,
     order: Order,
-    out: Sender<Finding>,
+    out: Sender<Sighting>,
     progress: Arc<Progress>,
     stop: CancellationToken,
 ) -> Outcome {
@@ -80,14 +80,14 @@ pub(crate) async fn perform(
     let charging = charge(&context.pacer, &order.scope, &targets, rate_pps, &ended);
     let forward = async {
         while let Some(one) = found.recv().await {
-            let finding = match one {
-                Findings::Found(found) => Finding::from_found(found),
+            let sighting = match one {
+                Findings::Found(found) => Sighting::from_found(found),
                 Findings::Service(seen) => {
-                    Some(Finding::Identified(Box::new(Identified { identification: *seen, observation: None })))
+                    Some(Sighting::Identified(Box::new(Identified { identification: *seen, observation: None })))
                 }
             };
-            if let Some(finding) = finding
-                && out.send(finding).await.is_err()
+            if let Some(sighting) = sighting
+                && out.send(sighting).await.is_err()
             {
                 return;
             }

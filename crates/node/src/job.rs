@@ -3,9 +3,9 @@
 //! How each kind of work is done is `work`'s.
 
 use crate::NodeConfig;
-use crate::findings::Finding;
 use crate::now;
 use crate::report::Reporter;
+use crate::sightings::Sighting;
 use crate::work::{self, Outcome};
 use model::Ts;
 use scan::{Pacer, Progress};
@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use wire::{Dispatch, End, Heartbeat, HeartbeatReply, JobOffer, NodePace};
 
-/// Findings that may wait for a report: a few reports' worth. When they are that many the prober waits.
+/// Sightings that may wait for a report: a few reports' worth. When they are that many the prober waits.
 const BUFFER: usize = 2_000;
 
 /// How often the server is told that a job is given back, a second apart: as long as a lease lasts.
@@ -56,7 +56,7 @@ pub(crate) async fn run(context: Arc<JobContext>, offer: JobOffer, cancel: Cance
     tracing::debug!(job = %offer.id, work = offer.work.as_str(), probes = offer.work.probes(), "job begins");
     let stop = cancel.child_token();
     let progress = Arc::new(Progress::default());
-    let (sender, mut receiver) = mpsc::channel::<Finding>(BUFFER);
+    let (sender, mut receiver) = mpsc::channel::<Sighting>(BUFFER);
     let mut reporter = Reporter {
         context: Arc::clone(&context),
         job: offer.id,

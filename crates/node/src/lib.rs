@@ -1,13 +1,13 @@
 //! The node: the part that touches the world. It asks the server for jobs, does them, and reports what it saw.
 //!
-//! It holds no database credential and decides nothing about what the findings mean. Scope is checked again before every
+//! It holds no database credential and decides nothing about what the sightings mean. Scope is checked again before every
 //! probe, by the types that `scan` and `services` take (PR-1). What to do next is left to the server.
 
 mod engine;
-mod findings;
 mod job;
 mod permit;
 mod report;
+mod sightings;
 mod work;
 
 use job::JobContext;
@@ -115,7 +115,7 @@ impl Node {
         }
         let ended = async { while jobs.join_next().await.is_some() {} };
         if tokio::time::timeout(GRACE, ended).await.is_err() {
-            tracing::warn!("jobs did not hand in their findings in time; the server will have them done again");
+            tracing::warn!("jobs did not hand in their sightings in time; the server will have them done again");
         }
     }
 }

@@ -1,11 +1,11 @@
-//! Handing findings in: in numbered reports, soon after they are found, and again until the server has them.
+//! Handing sightings in: in numbered reports, soon after they are found, and again until the server has them.
 //!
 //! While the server cannot take a report the channel from the prober fills up and the prober waits, so nothing is lost
-//! and nothing grows without bound (PR-12). Judging the findings is left to the server.
+//! and nothing grows without bound (PR-12). Judging the sightings is left to the server.
 
 use crate::BACKOFF;
-use crate::findings::{Finding, add, count};
 use crate::job::JobContext;
+use crate::sightings::{Sighting, add, count};
 use model::JobId;
 use model::port_state::Coverage;
 use scan::Progress;
@@ -15,11 +15,11 @@ use std::time::Duration;
 use tokio::sync::mpsc::Receiver;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use wire::{End, Findings, Report, ReportReply};
+use wire::{End, Report, ReportReply, Sightings};
 
-/// Findings in one report at most: the store writes five hundred rows in one statement.
+/// Sightings in one report at most: the store writes five hundred rows in one statement.
 const BATCH: usize = 500;
-/// How long a finding waits for others. With the node's idle wait and the server's own this keeps opening to alert at a few
+/// How long a sighting waits for others. With the node's idle wait and the server's own this keeps opening to alert at a few
 /// seconds, and a report a second is no load.
 const LINGER: Duration = Duration::from_secs(1);
 
@@ -35,10 +35,10 @@ pub(crate) struct Reporter {
 }
 
 impl Reporter {
-    /// Hands in what comes until the channel closes; returns what is left for the last report. Findings that come after
+    /// Hands in what comes until the channel closes; returns what is left for the last report. Sightings that come after
     /// the job was stopped are dropped: whoever has the job now finds them again.
-    pub async fn stream(&mut self, findings: &mut Receiver<Finding>) -> Findings {
-        let mut batch = Findings::default();
+    pub async fn stream(&mut self, sightings: &mut Receiver<Sighting>) -> Sightings {
+        let mut batch = Sightings::default();
         let mut due: Option<Instant> = None;
         loop {
             let linger = async {
@@ -48,10 +48,10 @@ impl Reporter {
                 }
             };
             tokio::select! {
-                finding = findings.recv() => match finding {
+                sighting = sightings.recv() => match sighting {
                     None => return batch,
-                    Some(finding) => {
-                        add(&mut batch, finding);
+                    Some(sighting) => {
+                        add(&mut batch, sighting);
                         due.get_or_insert_with(|| Instant::now() + LINGER);
                         if count(&batch) < BATCH {
                             continue;
@@ -63,32 +63,32 @@ impl Reporter {
             due = None;
             if !self.send(std::mem::take(&mut batch), None).await {
                 // Nobody wants more; drain so that the prober can end.
-                while findings.recv().await.is_some() {}
-                return Findings::default();
+                while sightings.recv().await.is_some() {}
+                return Sightings::default();
             }
         }
     }
 
     /// The last report, with how the job ended.
-    pub async fn end(&mut self, mut rest: Findings, coverage: Option<Coverage>, end: End) -> bool {
+    pub async fn end(&mut self, mut rest: Sightings, coverage: Option<Coverage>, end: End) -> bool {
         rest.coverage = coverage;
         self.send(rest, Some(end)).await
     }
 
     /// Hands in what is left when the node ends, once, without an end: the job is not done.
-    pub async fn hand_over(&mut self, rest: Findings) {
+    pub async fn hand_over(&mut self, rest: Sightings) {
         if count(&rest) == 0 {
             return;
         }
         let report = self.make(rest, None);
         if let Err(error) = self.context.transport.report(report).await {
-            tracing::warn!(job = %self.job, %error, "findings could not be handed in at the end; they will be found again");
+            tracing::warn!(job = %self.job, %error, "sightings could not be handed in at the end; they will be found again");
         }
     }
 
     /// Sends one report until the server has it. False when the job is another's by now, or was stopped meanwhile.
-    async fn send(&mut self, findings: Findings, end: Option<End>) -> bool {
-        let report = self.make(findings, end);
+    async fn send(&mut self, sightings: Sightings, end: Option<End>) -> bool {
+        let report = self.make(sightings, end);
         let mut wait = BACKOFF.0;
         let mut said = false;
         loop {
@@ -119,7 +119,7 @@ impl Reporter {
         }
     }
 
-    fn make(&mut self, findings: Findings, end: Option<End>) -> Report {
+    fn make(&mut self, sightings: Sightings, end: Option<End>) -> Report {
         self.sequence += 1;
         Report {
             node: self.context.config.name.clone(),
@@ -128,7 +128,7 @@ impl Reporter {
             fencing: self.fencing,
             sequence: self.sequence,
             probes_sent: self.progress.probes_sent.load(Ordering::Relaxed),
-            findings,
+            sightings,
             end,
         }
     }

@@ -3,10 +3,10 @@
 //! Everything goes through the scope that came with the offer; what lies outside is left out here and refused again below.
 
 use crate::engine::{self, Order};
-use crate::findings::Finding;
 use crate::job::JobContext;
 use crate::now;
 use crate::permit::JobPermit;
+use crate::sightings::Sighting;
 use futures::StreamExt;
 use model::address::IpRange;
 use model::job::Work;
@@ -44,7 +44,7 @@ pub(crate) enum Outcome {
 pub(crate) async fn perform(
     context: Arc<JobContext>,
     offer: JobOffer,
-    out: Sender<Finding>,
+    out: Sender<Sighting>,
     progress: Arc<Progress>,
     stop: CancellationToken,
 ) -> Outcome {
@@ -121,7 +121,7 @@ pub(crate) async fn perform(
             let forward = async {
                 while let Some(one) = identified.recv().await {
                     progress.probes_settled.fetch_add(1, Ordering::Relaxed);
-                    if out.send(Finding::Identified(Box::new(one))).await.is_err() {
+                    if out.send(Sighting::Identified(Box::new(one))).await.is_err() {
                         break;
                     }
                 }
@@ -144,7 +144,7 @@ pub(crate) async fn perform(
                 };
                 let Some(page) = page else { return Outcome::Done(None) };
                 progress.probes_settled.fetch_add(1, Ordering::Relaxed);
-                if out.send(Finding::Panel(Box::new(page))).await.is_err() {
+                if out.send(Sighting::Panel(Box::new(page))).await.is_err() {
                     return Outcome::Stopped;
                 }
             }
@@ -157,13 +157,13 @@ fn admitted(scope: &Scope, endpoints: &[Endpoint]) -> Vec<InScope<Endpoint>> {
     endpoints.iter().filter_map(|e| scope.admit(*e)).collect()
 }
 
-/// A channel that `scan` sends into, carried on as findings.
-fn pump(out: Sender<Finding>) -> (Sender<Found>, tokio::task::JoinHandle<()>) {
+/// A channel that `scan` sends into, carried on as sightings.
+fn pump(out: Sender<Sighting>) -> (Sender<Found>, tokio::task::JoinHandle<()>) {
     let (sender, mut receiver) = mpsc::channel::<Found>(256);
     let carry = tokio::spawn(async move {
         while let Some(found) = receiver.recv().await {
-            let Some(finding) = Finding::from_found(found) else { continue };
-            if out.send(finding).await.is_err() {
+            let Some(sighting) = Sighting::from_found(found) else { continue };
+            if out.send(sighting).await.is_err() {
                 return;
             }
         }

@@ -17,9 +17,9 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// Findings of a part: what the server writes in one statement.
+/// Sightings of a part: what the server writes in one statement.
 const PART: usize = 500;
-/// Characters of lists of ports that count as one finding, so that a part stays far below the megabyte that the server takes.
+/// Characters of lists of ports that count as one sighting, so that a part stays far below the megabyte that the server takes.
 const PORTS_TEXT: usize = 1_000;
 /// Bytes read in one go.
 const CHUNK: usize = 64 << 10;
@@ -30,7 +30,7 @@ const TOTAL: Duration = Duration::from_secs(40);
 /// Times a part is sent again when the server cannot take it, and the wait before the first.
 const AGAIN: (u32, Duration) = (5, Duration::from_millis(500));
 
-/// Findings on their way.
+/// Sightings on their way.
 #[derive(Default)]
 struct Part {
     observations: Vec<Value>,
@@ -152,7 +152,7 @@ fn epoch_ms(at: SystemTime) -> Ts {
     Ts(at.duration_since(UNIX_EPOCH).map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX)))
 }
 
-/// Passes a finding on, unless it is one of sixty-five thousand doors of a host that accepts on every port.
+/// Passes a sighting on, unless it is one of sixty-five thousand doors of a host that accepts on every port.
 fn once_pseudo(reading: Reading, open: &mut HashMap<IpAddr, u32>, part: &mut Part) -> Option<Reading> {
     let Reading::Endpoint(o) = &reading else { return Some(reading) };
     if o.state != State::Open {
@@ -288,7 +288,7 @@ fn refused(status: StatusCode, problem: &Value) -> anyhow::Error {
     anyhow::anyhow!("the server refused it ({status}): {said}{fields}{hint}")
 }
 
-/// One finding, as `--dry-run` shows it.
+/// One sighting, as `--dry-run` shows it.
 fn print(reading: &Reading) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     match reading {
@@ -328,7 +328,7 @@ fn summary(name: &str, format: &str, args: &ImportArgs, tally: &Tally, sum: Opti
             anstream::eprintln!("  {} of {} parts had been imported before; nothing changed by them", sum.known, sum.parts);
         }
         if sum.refused > 0 {
-            anstream::eprintln!("  {} findings refused: outside the scope", sum.refused);
+            anstream::eprintln!("  {} sightings refused: outside the scope", sum.refused);
         }
     }
     for (count, what) in [

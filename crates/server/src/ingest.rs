@@ -1,6 +1,6 @@
 //! Taking reports in: what a node saw becomes state, events, exposures, alerts and further work, in one transaction.
 //!
-//! Reports are taken one at a time, so that no two fold the same state. What a finding means is decided by `assess`; here
+//! Reports are taken one at a time, so that no two fold the same state. What a sighting means is decided by `assess`; here
 //! it is loaded, judged and written. Sending the alerts is left to `alerting`.
 
 use crate::authority::Authority;
@@ -116,8 +116,8 @@ impl Ingest {
         let (authority, settings) = self.known(turn).await?;
         let mut seen = admit(report, &job.work, allowed, now);
         if seen.refused > 0 {
-            tracing::warn!(node = %report.node, job = %job.id, refused = seen.refused, "findings outside the job's scope are refused");
-            metrics::counter!("portreeve_findings_refused_total").increment(seen.refused);
+            tracing::warn!(node = %report.node, job = %job.id, refused = seen.refused, "sightings outside the job's scope are refused");
+            metrics::counter!("portreeve_sightings_refused_total").increment(seen.refused);
         }
         let judge = Judge {
             vantage: &report.vantage,
@@ -207,8 +207,8 @@ impl Ingest {
             IngestOutcome::Recorded => {
                 turn.follow_ups.queued(now);
                 self.publish(&batch, None, hosts.changed);
-                metrics::counter!("portreeve_imported_findings_total").increment(outcome.taken);
-                metrics::counter!("portreeve_findings_refused_total").increment(outcome.refused);
+                metrics::counter!("portreeve_imported_sightings_total").increment(outcome.taken);
+                metrics::counter!("portreeve_sightings_refused_total").increment(outcome.refused);
                 Ok(outcome)
             }
             IngestOutcome::Duplicate | IngestOutcome::Fenced => {

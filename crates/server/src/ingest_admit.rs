@@ -1,6 +1,6 @@
-//! What of a report is taken: findings about what the job was to probe, at instants that are not in the future.
+//! What of a report is taken: sightings about what the job was to probe, at instants that are not in the future.
 //!
-//! A node cannot invent endpoints, nor say that it will see them tomorrow. What the findings mean is left to `ingest`.
+//! A node cannot invent endpoints, nor say that it will see them tomorrow. What the sightings mean is left to `ingest`.
 
 use model::address::{IpRange, merge};
 use model::job::Work;
@@ -11,7 +11,7 @@ use std::collections::HashSet;
 use std::net::IpAddr;
 use wire::{PseudoOpenHost, Report};
 
-/// The findings taken.
+/// The sightings taken.
 #[derive(Debug, Default)]
 pub struct Admitted {
     /// States of endpoints.
@@ -26,12 +26,12 @@ pub struct Admitted {
     pub pseudo_open: Vec<PseudoOpenHost>,
     /// Ground covered.
     pub coverage: Option<Coverage>,
-    /// Findings that were not taken.
+    /// Sightings that were not taken.
     pub refused: u64,
 }
 
 impl Admitted {
-    /// Number of findings taken.
+    /// Number of sightings taken.
     pub fn taken(&self) -> u64 {
         (self.observations.len() + self.hosts.len() + self.identifications.len() + self.panels.len() + self.pseudo_open.len())
             as u64
@@ -60,7 +60,7 @@ impl About<'_> {
     }
 }
 
-/// Takes the findings that belong to the work, as far as it was `allowed` (all of it where that is not known any more).
+/// Takes the sightings that belong to the work, as far as it was `allowed` (all of it where that is not known any more).
 /// Instants after `now` become `now`: a clock that is ahead must not outlive the observations that follow.
 pub fn admit(report: &Report, work: &Work, allowed: Option<&[IpRange]>, now: Ts) -> Admitted {
     let targets = merge(&plan::expand::targets_of(work));
@@ -75,31 +75,31 @@ pub fn admit(report: &Report, work: &Work, allowed: Option<&[IpRange]>, now: Ts)
         _ => HashSet::new(),
     };
     let about = About { work, hosts, endpoints };
-    let findings = &report.findings;
+    let sightings = &report.sightings;
     let mut out = Admitted::default();
-    let total = findings.observations.len()
-        + findings.hosts.len()
-        + findings.identifications.len()
-        + findings.panels.len()
-        + findings.pseudo_open.len();
-    for o in findings.observations.iter().filter(|o| about.endpoint(o.endpoint)) {
+    let total = sightings.observations.len()
+        + sightings.hosts.len()
+        + sightings.identifications.len()
+        + sightings.panels.len()
+        + sightings.pseudo_open.len();
+    for o in sightings.observations.iter().filter(|o| about.endpoint(o.endpoint)) {
         out.observations.push(Observation { observed_at: o.observed_at.min(now), ..o.clone() });
     }
-    for h in findings.hosts.iter().filter(|h| about.host(h.ip)) {
+    for h in sightings.hosts.iter().filter(|h| about.host(h.ip)) {
         out.hosts.push(HostObservation { observed_at: h.observed_at.min(now), ..h.clone() });
     }
-    for i in findings.identifications.iter().filter(|i| about.endpoint(i.endpoint)) {
+    for i in sightings.identifications.iter().filter(|i| about.endpoint(i.endpoint)) {
         out.identifications.push(Identification { observed_at: i.observed_at.min(now), ..i.clone() });
     }
-    for p in findings.panels.iter().filter(|p| about.endpoint(p.endpoint)) {
+    for p in sightings.panels.iter().filter(|p| about.endpoint(p.endpoint)) {
         out.panels.push(PanelObservation { observed_at: p.observed_at.min(now), ..p.clone() });
     }
-    for p in findings.pseudo_open.iter().filter(|p| about.host(p.ip)) {
+    for p in sightings.pseudo_open.iter().filter(|p| about.host(p.ip)) {
         out.pseudo_open.push(PseudoOpenHost { observed_at: p.observed_at.min(now), ..p.clone() });
     }
     let taken = out.observations.len() + out.hosts.len() + out.identifications.len() + out.panels.len() + out.pseudo_open.len();
     out.refused = (total - taken) as u64;
-    out.coverage = findings.coverage.as_ref().and_then(|c| coverage(c, &about, report, now));
+    out.coverage = sightings.coverage.as_ref().and_then(|c| coverage(c, &about, report, now));
     out
 }
 
@@ -121,13 +121,13 @@ fn coverage(said: &Coverage, about: &About, report: &Report, now: Ts) -> Option<
 mod tests {
     use super::*;
     use model::{JobId, Liveness, NodeName, Ports, Reason, State, Vantage};
-    use wire::Findings;
+    use wire::Sightings;
 
     fn observation(endpoint: &str, at: i64) -> Observation {
         Observation { endpoint: endpoint.parse().unwrap(), state: State::Open, reason: Reason::SynAck, observed_at: Ts(at) }
     }
 
-    fn report(findings: Findings) -> Report {
+    fn report(sightings: Sightings) -> Report {
         Report {
             node: NodeName("n".into()),
             vantage: Vantage("v".into()),
@@ -135,7 +135,7 @@ mod tests {
             fencing: 1,
             sequence: 1,
             probes_sent: 0,
-            findings,
+            sightings,
             end: None,
         }
     }
@@ -164,8 +164,9 @@ mod tests {
                 reason: Reason::EchoReply,
                 observed_at: Ts(99),
             };
-            let findings = Findings { observations: vec![observation(endpoint, 99)], hosts: vec![host], ..Findings::default() };
-            let out = admit(&report(findings), work, allowed.as_deref(), Ts(50));
+            let sightings =
+                Sightings { observations: vec![observation(endpoint, 99)], hosts: vec![host], ..Sightings::default() };
+            let out = admit(&report(sightings), work, allowed.as_deref(), Ts(50));
             assert_eq!(out.observations.len(), usize::from(taken), "{endpoint} of {work:?}");
             assert!(out.observations.iter().all(|o| o.observed_at == Ts(50)));
             assert_eq!(out.refused as usize + out.observations.len() + out.hosts.len(), 2);
@@ -179,7 +180,7 @@ mod tests {
             finished_at: Ts(99),
         };
         let out =
-            admit(&report(Findings { coverage: Some(wide), ..Findings::default() }), &sweep, None, Ts(50)).coverage.unwrap();
+            admit(&report(Sightings { coverage: Some(wide), ..Sightings::default() }), &sweep, None, Ts(50)).coverage.unwrap();
         assert_eq!((out.targets, out.finished_at, out.vantage.0.as_str()), (vec![r("10.0.0.0/30")], Ts(50), "v"));
     }
 }

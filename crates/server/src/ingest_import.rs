@@ -56,9 +56,9 @@ pub struct Import {
 pub struct ImportOutcome {
     /// Written down now; false when it had been before.
     pub recorded: bool,
-    /// Findings taken.
+    /// Sightings taken.
     pub taken: u64,
-    /// Findings outside the scope.
+    /// Sightings outside the scope.
     pub refused: u64,
 }
 
@@ -74,7 +74,7 @@ pub async fn open_among(store: &Store, import: &Import) -> Result<Vec<SeenFrom>,
     Ok(open)
 }
 
-/// The findings that are taken. `open` are the endpoints that what is said in bulk can change.
+/// The sightings that are taken. `open` are the endpoints that what is said in bulk can change.
 pub fn admit_import(import: &Import, open: Vec<SeenFrom>, scope: &Scope, now: Ts) -> Admitted {
     let mut out = Admitted::default();
     let mut admits = |ip: IpAddr| {

@@ -124,14 +124,14 @@ pub struct Report {
     /// Probes sent so far.
     pub probes_sent: u64,
     /// What was seen.
-    pub findings: Findings,
+    pub sightings: Sightings,
     /// How the job ended, in its last report.
     pub end: Option<End>,
 }
 
 /// What a node saw.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Findings {
+pub struct Sightings {
     /// States of endpoints: all that are open, and all that the job asked about by name.
     pub observations: Vec<Observation>,
     /// Liveness of hosts.

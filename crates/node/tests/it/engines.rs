@@ -47,8 +47,8 @@ async fn a_job_is_done_by_the_engine_it_names_within_its_scope_and_the_least_cap
     assert_eq!(reports.last().unwrap().end, Some(End::Done));
     let mut seen: Vec<String> = Vec::new();
     for report in &reports {
-        seen.extend(report.findings.observations.iter().map(|o| format!("{} {}", o.endpoint, o.state)));
-        assert_eq!(report.findings.coverage, None, "another scanner's silence is no promise of ours");
+        seen.extend(report.sightings.observations.iter().map(|o| format!("{} {}", o.endpoint, o.state)));
+        assert_eq!(report.sightings.coverage, None, "another scanner's silence is no promise of ours");
     }
     seen.sort();
     assert_eq!(seen, ["127.0.0.1:22/tcp open", "127.0.0.1:23/tcp closed"]);

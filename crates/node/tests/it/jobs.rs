@@ -7,16 +7,16 @@ use model::service::Identity;
 use model::{Endpoint, Liveness, PortSet, Ports, State};
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
-use wire::{End, Findings, Report};
+use wire::{End, Report, Sightings};
 
-fn all(reports: &[Report]) -> Findings {
-    let mut f = Findings::default();
+fn all(reports: &[Report]) -> Sightings {
+    let mut f = Sightings::default();
     for r in reports {
-        f.observations.extend(r.findings.observations.clone());
-        f.hosts.extend(r.findings.hosts.clone());
-        f.identifications.extend(r.findings.identifications.clone());
-        f.panels.extend(r.findings.panels.clone());
-        f.coverage = f.coverage.or(r.findings.coverage.clone());
+        f.observations.extend(r.sightings.observations.clone());
+        f.hosts.extend(r.sightings.hosts.clone());
+        f.identifications.extend(r.sightings.identifications.clone());
+        f.panels.extend(r.sightings.panels.clone());
+        f.coverage = f.coverage.or(r.sightings.coverage.clone());
     }
     f
 }
@@ -77,7 +77,7 @@ async fn every_kind_of_work_keeps_to_the_scope_of_its_offer() {
     }
     // Nothing left in scope: done, and nothing claimed.
     let job = server.queue(Work::Liveness { targets: vec!["127.0.0.1".parse().unwrap()] }, &[], None);
-    assert_eq!(all(&server.ended(job).await), Findings::default());
+    assert_eq!(all(&server.ended(job).await), Sightings::default());
     node.end().await;
 }
 
@@ -142,7 +142,7 @@ async fn findings_come_within_seconds_while_the_job_goes_on_and_its_lease_is_kep
     let began = Instant::now();
     node.end().await;
     assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
-    assert!(server.reports(job).iter().all(|r| r.end.is_none() && r.findings.coverage.is_none()));
+    assert!(server.reports(job).iter().all(|r| r.end.is_none() && r.sightings.coverage.is_none()));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -122,7 +122,7 @@ fn what_is_outside_the_scope_cut_short_or_not_allowed_is_said() {
     std::fs::write(&list, "#masscan\nopen tcp 80 10.99.7.10 1700000000\nopen tcp 80 192.0.2.1 1700000000\nopen tcp 8").unwrap();
     let (code, _, err) = import(&world, operator.token(), &[&path]);
     assert_eq!(code, 1, "{err}");
-    for part in ["1 findings refused: outside the scope", "line 4", "within a line", "hint:", "2 port states"] {
+    for part in ["1 sightings refused: outside the scope", "line 4", "within a line", "hint:", "2 port states"] {
         assert!(err.contains(part), "{err} lacks {part}");
     }
     let seen = endpoints(&world);

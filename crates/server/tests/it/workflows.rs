@@ -459,7 +459,7 @@ async fn work_past_a_firewall(world: &World) {
             let mut report = world.report("node", &offer);
             if matches!(offer.work, Work::Sweep { .. }) {
                 let ip = "10.0.0.1".parse().unwrap();
-                report.findings.pseudo_open.push(wire::PseudoOpenHost {
+                report.sightings.pseudo_open.push(wire::PseudoOpenHost {
                     ip,
                     open_ports: 65_535,
                     observed_at: world.context.now(),
@@ -514,7 +514,7 @@ async fn a_confirmation_does_not_queue_behind_the_sweep_that_asked_for_it() {
     let finder = sweeps.iter().find(|o| matches!(&o.work, Work::Sweep { ports, .. } if ports.tcp.contains(6379))).unwrap();
     let mut part = world.report("node", finder);
     part.end = None;
-    part.findings.coverage = None;
+    part.sightings.coverage = None;
     world.send(part).await;
     let next = world.lease("node", 1).await;
     assert!(matches!(&next[0].work, Work::Identify { endpoints } if endpoints == &[redis]), "{next:?}");

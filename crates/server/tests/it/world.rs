@@ -24,7 +24,7 @@ use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 use wire::{
-    Dispatch, End, Findings, Heartbeat, HeartbeatReply, JobOffer, LeaseReply, LeaseRequest, Report, ReportReply, VERSION,
+    Dispatch, End, Heartbeat, HeartbeatReply, JobOffer, LeaseReply, LeaseRequest, Report, ReportReply, Sightings, VERSION,
 };
 
 thread_local! {
@@ -210,7 +210,7 @@ impl World {
             fencing: offer.fencing,
             sequence: 1,
             probes_sent: offer.work.probes(),
-            findings: self.findings(name, offer),
+            sightings: self.sightings(name, offer),
             end: Some(End::Done),
         }
     }
@@ -257,8 +257,8 @@ impl World {
         Observation { endpoint, state, reason, observed_at: clock() }
     }
 
-    fn findings(&self, name: &str, offer: &JobOffer) -> Findings {
-        let mut f = Findings::default();
+    fn sightings(&self, name: &str, offer: &JobOffer) -> Sightings {
+        let mut f = Sightings::default();
         match &offer.work {
             Work::Liveness { targets } => {
                 for ip in offer.scope.restrict(targets).iter().flat_map(|r| r.iter()) {

@@ -1,6 +1,6 @@
 //! Results of other scanners, imported part by part: each part is recorded once, however often it is sent.
 //!
-//! The files are read by whoever sends them (`portreeve import`); what the findings mean is `ingest`'s.
+//! The files are read by whoever sends them (`portreeve import`); what the sightings mean is `ingest`'s.
 
 use crate::api::access::Caller;
 use crate::api::extract::Body;
@@ -20,8 +20,8 @@ use utoipa_axum::router::UtoipaMethodRouter;
 use utoipa_axum::routes;
 use wire::PseudoOpenHost;
 
-/// Findings of one part: two statements' worth of rows, so that a part is one short transaction.
-const MAX_FINDINGS: usize = 1_000;
+/// Sightings of one part: two statements' worth of rows, so that a part is one short transaction.
+const MAX_SIGHTINGS: usize = 1_000;
 /// Longest name or version, in characters, and longest banner.
 const MAX_TEXT: usize = 256;
 const MAX_BANNER: usize = 2_048;
@@ -71,7 +71,7 @@ fn check(input: ResultsInput, audit: AuditEntry) -> Answer<Import> {
         format!("`{}` is not `import:` and the name of a scanner", input.source),
     );
     let count = input.observations.len() + input.ports.len() + input.hosts.len() + input.services.len() + input.pseudo_open.len();
-    fields.check(count <= MAX_FINDINGS, "observations", "too-many", format!("a part has at most {MAX_FINDINGS} findings"));
+    fields.check(count <= MAX_SIGHTINGS, "observations", "too-many", format!("a part has at most {MAX_SIGHTINGS} sightings"));
     fields.done()?;
 
     let mut fields = Fields::default();

@@ -125,8 +125,8 @@ pub struct PseudoOpenInput {
 pub struct ResultsOutcome {
     /// Recorded now; false when the same part had been recorded before, and then nothing changed.
     pub recorded: bool,
-    /// Findings taken.
+    /// Sightings taken.
     pub taken: u64,
-    /// Findings outside the scope, refused.
+    /// Sightings outside the scope, refused.
     pub refused: u64,
 }

@@ -4,7 +4,7 @@ use super::{As, Harness};
 use model::{Endpoint, HostObservation, Liveness, NodeName, Observation, Reason, Role, State, Ts, Vantage};
 use serde_json::{Value, json};
 use server::Dispatcher;
-use wire::{Dispatch, End, Findings, LeaseRequest, Report, ReportReply, VERSION};
+use wire::{Dispatch, End, LeaseRequest, Report, ReportReply, Sightings, VERSION};
 
 /// A redis and a web server on a watched host, reported open by a node through the same door as always.
 async fn watched(h: &Harness) -> As {
@@ -39,10 +39,10 @@ async fn watched(h: &Harness) -> As {
             fencing: job.fencing,
             sequence,
             probes_sent: 2,
-            findings: Findings {
+            sightings: Sightings {
                 observations: vec![open(6379), open(80)],
                 hosts: vec![HostObservation { ip, liveness: Liveness::Online, reason: Reason::SynAck, observed_at }],
-                ..Findings::default()
+                ..Sightings::default()
             },
             end: (sequence == 2).then_some(End::Done),
         };

@@ -5,7 +5,7 @@ use model::job::Work;
 use model::{Endpoint, NodeName, Observation, Reason, Role, State, Vantage};
 use serde_json::{Value, json};
 use server::Dispatcher;
-use wire::{Dispatch, End, Findings, LeaseRequest, Report, ReportReply, VERSION};
+use wire::{Dispatch, End, LeaseRequest, Report, ReportReply, Sightings, VERSION};
 
 /// Three hosts with a door each, seen open and confirmed.
 async fn estate(h: &Harness) -> As {
@@ -48,7 +48,7 @@ async fn look(h: &Harness, state: State, reason: Reason) {
         fencing: job.fencing,
         sequence: 1,
         probes_sent: 3,
-        findings: Findings { observations, ..Findings::default() },
+        sightings: Sightings { observations, ..Sightings::default() },
         end: Some(End::Done),
     };
     assert_eq!(dispatcher.report(report).await.unwrap(), ReportReply::Accepted);

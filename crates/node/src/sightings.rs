@@ -6,11 +6,11 @@ use model::service::PanelObservation;
 use model::{HostObservation, Observation};
 use scan::Found;
 use services::Identified;
-use wire::{Findings, PseudoOpenHost};
+use wire::{PseudoOpenHost, Sightings};
 
 /// One thing found.
 #[derive(Debug)]
-pub(crate) enum Finding {
+pub(crate) enum Sighting {
     /// State of an endpoint.
     Endpoint(Observation),
     /// Liveness of a host.
@@ -23,35 +23,35 @@ pub(crate) enum Finding {
     Panel(Box<PanelObservation>),
 }
 
-impl Finding {
+impl Sighting {
     /// What the server is told of it; that a host answers on no port, it sees from the coverage.
-    pub(crate) fn from_found(found: Found) -> Option<Finding> {
+    pub(crate) fn from_found(found: Found) -> Option<Sighting> {
         Some(match found {
-            Found::Endpoint(observation) => Finding::Endpoint(observation),
-            Found::Host(host) => Finding::Host(host),
+            Found::Endpoint(observation) => Sighting::Endpoint(observation),
+            Found::Host(host) => Sighting::Host(host),
             Found::PseudoOpen { ip, open_ports, observed_at, .. } => {
-                Finding::Pseudo(PseudoOpenHost { ip, open_ports, observed_at })
+                Sighting::Pseudo(PseudoOpenHost { ip, open_ports, observed_at })
             }
             Found::AllFiltered { .. } => return None,
         })
     }
 }
 
-/// Adds a finding to those of a report.
-pub(crate) fn add(findings: &mut Findings, finding: Finding) {
-    match finding {
-        Finding::Endpoint(observation) => findings.observations.push(observation),
-        Finding::Host(host) => findings.hosts.push(host),
-        Finding::Pseudo(host) => findings.pseudo_open.push(host),
-        Finding::Identified(identified) => {
-            findings.observations.extend(identified.observation);
-            findings.identifications.push(identified.identification);
+/// Adds a sighting to those of a report.
+pub(crate) fn add(sightings: &mut Sightings, sighting: Sighting) {
+    match sighting {
+        Sighting::Endpoint(observation) => sightings.observations.push(observation),
+        Sighting::Host(host) => sightings.hosts.push(host),
+        Sighting::Pseudo(host) => sightings.pseudo_open.push(host),
+        Sighting::Identified(identified) => {
+            sightings.observations.extend(identified.observation);
+            sightings.identifications.push(identified.identification);
         }
-        Finding::Panel(panel) => findings.panels.push(*panel),
+        Sighting::Panel(panel) => sightings.panels.push(*panel),
     }
 }
 
 /// How many things a report holds.
-pub(crate) fn count(f: &Findings) -> usize {
+pub(crate) fn count(f: &Sightings) -> usize {
     f.observations.len() + f.hosts.len() + f.identifications.len() + f.panels.len() + f.pseudo_open.len()
 }
