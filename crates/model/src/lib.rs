@@ -9,6 +9,7 @@ pub mod alert;
 pub mod asset;
 pub mod audit;
 pub mod catalog;
+pub mod check;
 pub mod event;
 pub mod exposure;
 pub mod finding;
