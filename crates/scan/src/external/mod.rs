@@ -6,9 +6,12 @@
 
 #![forbid(unsafe_code)]
 
+mod admit;
 mod child;
 mod command;
+mod command_line;
 mod detect;
+mod engine;
 mod masscan;
 mod naabu;
 mod nmap;
@@ -16,7 +19,8 @@ mod objects;
 mod words;
 mod xml;
 
-pub use command::{CommandError, CommandJob, Engine, EngineError, Findings, PLACEHOLDERS, Ran, probe, run};
+pub use command::{CommandError, CommandJob, Findings, Ran, run};
+pub use engine::{Engine, EngineError, PLACEHOLDERS, probe};
 
 use detect::Detect;
 use model::service::Identification;
