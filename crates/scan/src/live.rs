@@ -3,11 +3,13 @@
 
 use crate::api::Found;
 use crate::ask::{Answer, Ask, Said, now};
-use crate::hosts::Hosts;
+use crate::hosts::{Hosts, TICK};
 use crate::walk::{Draw, Walk};
 use crate::way::WayId;
 use model::{HostObservation, Liveness, Reason};
 use std::net::IpAddr;
+use std::time::Duration;
+use tokio::time::Instant;
 
 fn online(ip: IpAddr, reason: Reason, answer: &Answer) -> Found {
     Found::Host(HostObservation { ip, liveness: Liveness::Online, reason, observed_at: answer.at })
@@ -70,6 +72,48 @@ const RAW_ASKS: [Ask; 5] = [Ask::Echo, Ask::Syn(443), Ask::Syn(80), Ask::Syn(22)
 /// The same by `connect`: two more ports, of the machines that have none of the first three.
 const CONNECT_ASKS: [Ask; 5] = [Ask::Syn(443), Ask::Syn(80), Ask::Syn(22), Ask::Syn(445), Ask::Syn(3389)];
 
+/// What has been heard of the time that answers take.
+#[derive(Clone, Copy, Debug, Default)]
+struct Heard {
+    /// Hosts whose answer told how long it took.
+    hosts: u32,
+    /// The longest of them, in ticks.
+    longest: u8,
+}
+
+/// So many hosts must have been heard before silence is judged by them: of a twentieth of the hosts that is further away than
+/// the rest, one is among 64 with 96 %.
+const ENOUGH_HEARD: u32 = 64;
+
+/// How long the last question is waited for at least: queues, ours and the host's, and the schedulers between them.
+const LEAST_WAIT: Duration = Duration::from_millis(200);
+
+/// How many times the longest that any host took.
+const LONGEST_TIMES: u32 = 2;
+
+/// How long the first question is waited for at least, whatever the others took: there and back over a satellite in its
+/// geostationary orbit takes 600 ms.
+const FIRST_WAIT: Duration = Duration::from_millis(750);
+
+impl Heard {
+    fn took(&mut self, ticks: u8) {
+        self.hosts = self.hosts.saturating_add(1);
+        self.longest = self.longest.max(ticks);
+    }
+
+    /// How long to listen after the last question, when everybody's first was so much earlier.
+    ///
+    /// A host that is up has had five questions by then, and most answer the first. So that one gets its time, and the
+    /// others as long as hosts here take.
+    fn patience(&self, timeout: Duration, since_first: Duration) -> Duration {
+        if self.hosts < ENOUGH_HEARD {
+            return timeout;
+        }
+        let by_others = TICK * LONGEST_TIMES * (u32::from(self.longest) + 1);
+        by_others.max(LEAST_WAIT).max(FIRST_WAIT.saturating_sub(since_first)).min(timeout)
+    }
+}
+
 /// Asks hosts for any sign of life: a round of one question for everybody, then the next, in the order of the hosts.
 pub(crate) struct LiveWalk {
     pub hosts: Hosts,
@@ -79,17 +123,25 @@ pub(crate) struct LiveWalk {
     /// For each host, questions that have left and not come back unsent.
     asked: Vec<u16>,
     outstanding: u64,
+    heard: Heard,
+    /// When everybody had been asked the first question for the first time, and when all of this try.
+    first_round: Option<Instant>,
+    ended: Option<Instant>,
+    /// Questions have left later than they were drawn, so nobody knows when the first of each host did.
+    delayed: bool,
 }
 
 impl LiveWalk {
     pub fn new(hosts: Hosts) -> Self {
         let outstanding = hosts.iter().filter(|h| h.up.is_none() && h.way.is_open()).count() as u64;
-        LiveWalk { asked: vec![0; hosts.len() as usize], round: 0, next: 0, attempt: 0, outstanding, hosts }
+        let asked = vec![0; hosts.len() as usize];
+        let (heard, first_round, ended) = (Heard::default(), None, None);
+        LiveWalk { asked, round: 0, next: 0, attempt: 0, outstanding, heard, first_round, ended, delayed: false, hosts }
     }
 
     /// Begins the n-th try.
     pub fn begin(&mut self, attempt: u8) {
-        (self.round, self.next, self.attempt) = (0, 0, attempt);
+        (self.round, self.next, self.attempt, self.ended) = (0, 0, attempt, None);
     }
 
     /// The hosts that did not answer, less those that could not be asked; and how many those are.
@@ -116,8 +168,10 @@ impl Walk for LiveWalk {
     fn draw(&mut self, _: &mut Vec<Found>) -> Draw {
         if u64::from(self.next) == self.hosts.len() {
             (self.round, self.next) = (self.round + 1, 0);
+            self.first_round.get_or_insert_with(Instant::now);
         }
         if self.round >= RAW_ASKS.len() || self.hosts.len() == 0 {
+            self.ended = Some(Instant::now());
             return Draw::End;
         }
         let index = self.next;
@@ -140,6 +194,7 @@ impl Walk for LiveWalk {
         self.hosts.get_mut(host).took(answer.rtt);
         if self.hosts.mark_up(host, reason) {
             self.outstanding = self.outstanding.saturating_sub(1);
+            answer.rtt.into_iter().for_each(|ticks| self.heard.took(ticks));
             found.push(online(answer.ip, reason, answer));
         }
     }
@@ -148,5 +203,41 @@ impl Walk for LiveWalk {
     }
     fn host_of(&self, ip: IpAddr) -> Option<u32> {
         self.hosts.index(ip)
+    }
+    fn delayed(&mut self) {
+        self.delayed = true;
+    }
+    fn patience(&self, timeout: Duration) -> Duration {
+        match (self.first_round, self.ended) {
+            (Some(first), Some(ended)) if !self.delayed => self.heard.patience(timeout, ended.saturating_duration_since(first)),
+            _ => timeout,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn silence_is_judged_by_others_only_when_enough_have_been_heard_and_never_sooner_than_a_satellite_answers() {
+        let ms = Duration::from_millis;
+        for (name, hosts, longest, since_first, expected) in [
+            ("nobody was heard", 0, 0, 5_000, 1_500),
+            ("too few", 63, 0, 5_000, 1_500),
+            ("near, and the first question is long ago", 64, 0, 5_000, 200),
+            ("near, and the first question has just left", 64, 0, 0, 750),
+            ("near, and the first question left a while ago", 64, 0, 500, 250),
+            ("one of them is 320 ms away", 64, 19, 5_000, 640),
+            ("one of them is a second away", 64, 62, 5_000, 1_500),
+            ("as long as can be told", 64, 255, 5_000, 1_500),
+        ] {
+            let heard = Heard { hosts, longest };
+            assert_eq!(heard.patience(ms(1_500), ms(since_first)), ms(expected), "{name}");
+            assert_eq!(heard.patience(ms(100), ms(since_first)), ms(100), "never longer than was asked for");
+        }
+        let mut heard = Heard::default();
+        [3, 9, 1].into_iter().for_each(|ticks| heard.took(ticks));
+        assert_eq!((heard.hosts, heard.longest), (3, 9));
     }
 }

@@ -54,6 +54,8 @@ pub(crate) trait Walk {
     }
     /// Everything before this position has been asked by now. Called about once a second while questions are drawn.
     fn mark(&mut self, _now: Instant, _position: u64) {}
+    /// A question that was drawn waits for a cap.
+    fn delayed(&mut self) {}
     /// How long to listen after the last probe, given how long an answer may take.
     fn patience(&self, timeout: Duration) -> Duration {
         timeout
@@ -452,6 +454,7 @@ impl Walker {
             if !probe.allowed {
                 if let Err(not_before) = self.lease.allows(ip, now) {
                     pass.held.hold(not_before.at, not_before.lane, probe, from);
+                    walk.delayed();
                     continue;
                 }
                 probe.allowed = true;

@@ -55,6 +55,8 @@ pub struct Quirks {
     pub zero_window: bool,
     /// What listens on UDP ports.
     pub udp: HashMap<u16, UdpService>,
+    /// How much longer its answers take than the network's delay.
+    pub further: Duration,
 }
 
 /// A bucket of tokens: so many a second, and so many at once.
@@ -204,6 +206,15 @@ impl MemoryNetwork {
         (!lost && !reply.is_empty()).then_some(reply)
     }
 
+    /// How much longer than the delay the sender of this answer takes.
+    fn further(&self, answer: &[u8]) -> Duration {
+        let from = match decode(answer, self.framing()) {
+            Some(Frame::Ip(packet)) if !self.quirks.is_empty() => packet.ip.src,
+            _ => return Duration::ZERO,
+        };
+        self.quirks.get(&from).map_or(Duration::ZERO, |quirks| quirks.further)
+    }
+
     fn host_answers(&self, host: &Host, packet: &Packet<'_>, frame: &[u8], reply: &mut Vec<u8>) {
         let link = self.on_link.then_some(Ethernet { src: mac_of(packet.ip.dst), dst: OURS });
         let ip = Ip { src: packet.ip.dst, dst: packet.ip.src, ttl: 64, id: 0 };
@@ -289,7 +300,7 @@ struct Courier {
     network: Arc<MemoryNetwork>,
     sink: Arc<dyn Sink>,
     tapped: Tapped,
-    /// Answers under way, in the order in which they arrive: the delay is the same for all.
+    /// Answers under way, in the order in which they arrive: the delay is the same for all but those of hosts further away.
     deliver: Option<tokio::sync::mpsc::UnboundedSender<(Instant, Vec<u8>)>>,
 }
 
@@ -335,6 +346,11 @@ impl Carrier for Courier {
             for _ in 0..copies {
                 if !self.network.lost() {
                     let at = Instant::now() + self.network.delay;
+                    let further = self.network.further(&answer);
+                    if further > Duration::ZERO {
+                        self.deliver_later(at + further, answer.clone());
+                        continue;
+                    }
                     // The receiving task ends only with the runtime.
                     let _ = self.deliver().send((at, answer.clone()));
                 }
@@ -345,6 +361,17 @@ impl Carrier for Courier {
 }
 
 impl Courier {
+    /// Delivers an answer that others overtake.
+    fn deliver_later(&self, at: Instant, frame: Vec<u8>) {
+        let (sink, framing, tapped) = (self.sink.clone(), self.network.framing(), self.tapped.clone());
+        tokio::spawn(async move {
+            tokio::time::sleep_until(at).await;
+            tapped.received(std::time::SystemTime::now(), &frame);
+            sink.frame(INTERFACE, framing, &frame);
+            sink.pause();
+        });
+    }
+
     fn deliver(&mut self) -> &tokio::sync::mpsc::UnboundedSender<(Instant, Vec<u8>)> {
         self.deliver.get_or_insert_with(|| {
             let (tx, mut rx) = tokio::sync::mpsc::unbounded_channel::<(Instant, Vec<u8>)>();

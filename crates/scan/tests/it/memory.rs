@@ -4,7 +4,7 @@ use crate::{all_found, fast, ip, observations, opens, ports, r, states, sweep};
 use model::settings::Pace;
 use model::{Endpoint, Liveness, Reason, Scope, State};
 use proptest::prelude::*;
-use scan::memory::{Host, MemoryNetwork, Otherwise};
+use scan::memory::{Host, MemoryNetwork, Otherwise, Quirks};
 use scan::{Found, Pacer, Ping, Progress, Recheck, Retries, Sweep, liveness_in, probe_endpoints_in, sweep_in};
 use std::collections::HashSet;
 use std::net::IpAddr;
@@ -144,6 +144,30 @@ async fn liveness_says_something_about_every_target() {
             assert_eq!(of("192.0.2.3"), (Liveness::Offline, Reason::Timeout), "answers nothing that liveness asks");
         }
         assert_eq!(summary.hosts_up, if on_link { 3 } else { 2 });
+    }
+}
+
+#[tokio::test]
+async fn silence_is_judged_by_what_was_heard_and_hosts_far_away_are_still_found() {
+    // Near hosts that echo; one whose echo takes as long as over a satellite; one that answers only a
+    // later question, and later than its neighbours.
+    for (near, by_others) in [(10, false), (100, true)] {
+        let mut hosts: Vec<(String, Host)> = (1..=near).map(|n| (format!("192.0.2.{n}"), host("", Otherwise::Refuses))).collect();
+        hosts.push(("192.0.2.201".into(), Host { echoes: true, ..host("", Otherwise::Drops) }));
+        hosts.push(("192.0.2.202".into(), host("22", Otherwise::Drops)));
+        let hosts: Vec<(&str, Host)> = hosts.iter().map(|(at, host)| (at.as_str(), host.clone())).collect();
+        let mut net = network(&hosts);
+        for (at, ms) in [("192.0.2.201", 600), ("192.0.2.202", 60)] {
+            net.quirks.insert(ip(at), Quirks { further: Duration::from_millis(ms), ..Quirks::default() });
+        }
+        let net = Arc::new(net);
+        // Longer than a busy machine makes the waits of the other case.
+        let timeout = Duration::from_secs(6);
+        let p = Ping { timeout, retries: 0, ..ping(&["192.0.2.0/24"]) };
+        let (_, summary) = all_found(|out, progress, cancel| liveness_in(net.clone(), p, out, progress, cancel)).await;
+        assert_eq!(summary.hosts_up, near + 2, "{near} hosts near");
+        assert_eq!(summary.elapsed < timeout, by_others, "{near} hosts near: {:?}", summary.elapsed);
+        assert!(summary.elapsed > Duration::from_millis(600), "{:?}", summary.elapsed);
     }
 }
 
