@@ -59,6 +59,12 @@ const LAST_HOLD_NS: u64 = 8 * SECOND;
 /// RSTs that come at this rate are not limited by who sends them (systems that limit allow up to some hundreds a second), so
 /// that missing ones are the path's.
 const UNLIMITED_RSTS: f64 = 1_000.0;
+/// Where only one host answers, what gets through at less than this is taken for the host's own limit. Canaries are a tenth of
+/// the probes, so a host that sends thirty SYN-ACKs a second looks like a path of 300; sweeping at that for its sake takes longer
+/// than asking it once more slowly at the end. Of a path that carries more, keeping to it is the only way to hear everything.
+const HOST_LIMIT_PPS: f64 = 300.0;
+/// The share of a rate that must have been used before a step up means anything: a pause lets a limit fill its burst again.
+const USED: f64 = 0.8;
 /// After so long at the floor without an answer the canaries are dead, not the path full.
 const DEAD_NS: u64 = 3 * SECOND;
 /// Answers that our own receiver dropped slow us down for so long.
@@ -251,6 +257,15 @@ impl Congestion {
             self.begin_epoch(now);
         }
         self.settle(canaries, false)
+    }
+
+    /// Repetitions were answered only in part: no faster than this for a while, whatever the canaries said.
+    pub fn ease(&mut self, pps: f64, now: u64) {
+        let path = pps / CRUISE;
+        self.path_pps = Some(self.path_pps.map_or(path, |known| known.min(path)).max(1.0));
+        self.hold_ns = LAST_HOLD_NS;
+        self.phase = Phase::Cruise { until: now + self.hold_ns };
+        self.set_rate(pps.min(self.rate_pps), now);
     }
 
     /// The walk begins anew: positions count from its beginning.
@@ -500,7 +515,7 @@ impl Congestion {
                     {
                         self.overload(now, since, actual, canaries);
                     }
-                } else if seen.decided >= enough {
+                } else if seen.decided >= enough && actual >= USED * self.rate_pps {
                     self.clean_pps = actual;
                     let path = self.path_pps.unwrap_or(self.rate_pps);
                     if self.rate_pps > 4.0 * path {
@@ -584,9 +599,9 @@ impl Congestion {
                     return;
                 }
                 Some(_) => {}
-                // All that is known is that one host answers only so often, and slowing down did not help: that is its limit
-                // rather than the path's, until another host says otherwise.
-                None if canaries.hosts().0 == 1 => {
+                // All that is known is that one host answers only so often, more seldom than paths are limited: that is its own
+                // limit, until another host says otherwise.
+                None if canaries.hosts().0 == 1 && delivered < HOST_LIMIT_PPS => {
                     canaries.set_all_apart();
                     self.phase = Phase::Climb;
                     self.path_pps = None;

@@ -299,6 +299,11 @@ impl Run {
             // Hosts never heard of are waited for once, from the first pass on, and while others are asked again.
             let last_sent = *first_sent.get_or_insert(self.walker.tally.last_sent.unwrap_or(Instant::now()));
             more = walk.next_wave();
+            if let (Some(share), Some(tempo)) = (walk.answered_share(), &mut self.walker.tempo) {
+                let now = Instant::now();
+                let pps = tempo.ease(share, now);
+                self.walker.lease.set_rate(pps, now);
+            }
             let left = (last_sent + self.timeout).saturating_duration_since(Instant::now());
             if left.is_zero() {
                 walk.passed();

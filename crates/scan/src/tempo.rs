@@ -19,6 +19,9 @@ const TICK: Duration = Duration::from_millis(10);
 /// How much of a stall is caught up. Less than at a fixed rate: what a path takes in a second it need not take at once.
 const CATCH_UP_NS: u64 = 5_000_000;
 
+/// How much of the rate is left at least when repetitions are answered in part: hosts may drop what they do not answer.
+const LEAST_EASE: f64 = 0.25;
+
 /// The rate of a sweep that adapts.
 #[derive(Debug)]
 pub(crate) struct Tempo {
@@ -168,6 +171,14 @@ impl Tempo {
             self.again.extend(again);
         }
         std::mem::take(&mut self.again)
+    }
+
+    /// Only this share of what was asked again was answered: that much of the rate is what the path takes. The new rate.
+    pub fn ease(&mut self, share: f64, now: Instant) -> u32 {
+        let pps = f64::from(self.congestion.rate_pps()) * share.clamp(LEAST_EASE, 1.0);
+        self.congestion.ease(pps, self.nanos(now));
+        tracing::debug!(rate_pps = self.congestion.rate_pps(), share, "eased, {}", self.congestion);
+        self.congestion.rate_pps()
     }
 
     /// Sends no canaries and keeps the rate until told otherwise.

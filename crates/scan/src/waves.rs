@@ -35,6 +35,18 @@ const MOST_OPENS: usize = 1 << 20;
 /// Cells looked at in one draw: a microsecond and a half.
 const LOOKED_AT: u32 = 64;
 
+/// A host that answers so many of a wave's questions, and this share of them, loses answers rather than drops questions. What
+/// else it left unanswered is then asked until nothing more comes, whatever the budget says: that is for what is silent for
+/// good. One in twenty is far more than repetitions find on a host that drops, whose open ports are a few in a thousand.
+const LOSING: u32 = 4;
+const LOSING_SHARE: f64 = 0.05;
+/// So many such waves without an answer are enough, when no other host needs them.
+const QUIET: u8 = 2;
+/// And so many at most. At a loss of one half, 0.5^12 is one answer in four thousand.
+const MOST_INSISTING: u8 = 12;
+/// A host is insisted on as long as one in so many questions is answered.
+const INSIST_ONE_IN: u32 = 200;
+
 /// How often waves start over because hosts have been heard of that had been silent.
 const MOST_LATE: u8 = 2;
 
@@ -66,6 +78,33 @@ pub(crate) struct Again {
     ranked_up: u64,
     /// This wave asks hosts never heard of, so it is waited for as long as they may take.
     asks_unheard: bool,
+    /// What this wave asks of each host, for as long as it lasts.
+    wave: HashMap<u32, Share>,
+    /// Hosts that lose answers, and how many waves in a row nothing has come of.
+    losing: HashMap<u32, u8>,
+    /// Share of the last wave's questions to hosts that lose answers which were answered.
+    share: Option<f64>,
+}
+
+/// What a wave asks of a host.
+#[derive(Clone, Copy, Debug)]
+struct Share {
+    asked: u32,
+    /// What was settled when the wave began.
+    settled: u32,
+}
+
+/// Whether a host loses answers that answers so many of a wave's questions.
+fn loses(asked: u32, answered: u32) -> bool {
+    answered >= LOSING && f64::from(answered) >= LOSING_SHARE * f64::from(asked)
+}
+
+/// After how many waves without an answer a host stands that is insisted on; `None` when it is insisted on no longer.
+fn insist(quiet: u8, asked: u32, answered: u32) -> Option<u8> {
+    match answered {
+        0 => Some(quiet + 1).filter(|quiet| *quiet < QUIET),
+        n => (n.saturating_mul(INSIST_ONE_IN) >= asked).then_some(0),
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +118,8 @@ enum Stage {
     Wave(u8),
     /// The last one, for which what is left of the budget is not enough.
     Rest,
+    /// The n-th over what is silent on hosts that lose answers.
+    Insisting(u8),
     Done,
 }
 
@@ -156,6 +197,9 @@ impl PortWalk<'_> {
             outstanding: cells,
             ranked_up: 0,
             asks_unheard: false,
+            wave: HashMap::new(),
+            losing: HashMap::new(),
+            share: None,
         }));
     }
 
@@ -165,6 +209,12 @@ impl PortWalk<'_> {
         let next = self.plan_wave(&mut again);
         self.again = Some(again);
         next
+    }
+
+    /// Where a wave follows because hosts lose answers: the share of their questions that were answered in the last one, which
+    /// is what the path took of the rate.
+    pub fn answered_share(&self) -> Option<f64> {
+        self.again.as_ref().filter(|again| matches!(again.stage, Stage::Insisting(_))).and_then(|again| again.share)
     }
 
     /// Share of questions that got lost, as far as it could be measured.
@@ -209,6 +259,7 @@ impl PortWalk<'_> {
         let (asked, settled) = (std::mem::take(&mut again.asked), again.outstanding - self.outstanding.min(again.outstanding));
         again.outstanding = self.outstanding;
         again.asks_unheard = false;
+        self.judge_hosts(again);
         match again.stage {
             Stage::First if self.cells.len() <= FEW => {
                 again.stage = Stage::Few;
@@ -264,11 +315,38 @@ impl PortWalk<'_> {
                 self.plan = Plan::Listed(Vec::new(), 0);
                 true
             }
-            Stage::Wave(_) | Stage::Rest | Stage::Done => {
+            Stage::Wave(_) | Stage::Rest if !again.losing.is_empty() => self.insist(again, 1),
+            Stage::Insisting(n) if n < MOST_INSISTING && !again.losing.is_empty() => self.insist(again, n + 1),
+            Stage::Wave(_) | Stage::Rest | Stage::Insisting(_) | Stage::Done => {
                 again.stage = Stage::Done;
                 false
             }
         }
+    }
+
+    /// A wave is over: which hosts lose answers.
+    fn judge_hosts(&self, again: &mut Again) {
+        let (mut all_asked, mut all_answered) = (0, 0);
+        for (host, Share { asked, settled }) in std::mem::take(&mut again.wave) {
+            let answered = self.hosts.get(host).settled.saturating_sub(settled).min(asked);
+            let quiet = again.losing.remove(&host);
+            let quiet = match quiet {
+                Some(quiet) if matches!(again.stage, Stage::Insisting(_)) => insist(quiet, asked, answered),
+                _ => (quiet.is_some() || loses(asked, answered)).then_some(0),
+            };
+            if let Some(quiet) = quiet {
+                again.losing.insert(host, quiet);
+                (all_asked, all_answered) = (all_asked + asked, all_answered + answered);
+            }
+        }
+        again.share = (all_answered > 0).then(|| f64::from(all_answered) / f64::from(all_asked));
+    }
+
+    /// A wave over all that is silent on hosts that lose answers.
+    fn insist(&mut self, again: &mut Again, n: u8) -> bool {
+        again.stage = Stage::Insisting(n);
+        self.plan = Plan::Listed(Vec::new(), 0);
+        true
     }
 
     /// The wave that measures: endpoints known to be open, those known by name, and the best of the rest.
@@ -321,8 +399,9 @@ impl PortWalk<'_> {
 
     fn choose(&mut self, again: &mut Again, mut next: u64, found: &mut Vec<Found>) -> Draw {
         let Some(ranking) = &again.ranking else { return Draw::End };
+        let insisting = matches!(again.stage, Stage::Insisting(_));
         for _ in 0..LOOKED_AT {
-            if again.wave_left == 0 || next >= self.cells.len() {
+            if again.wave_left == 0 && !insisting || next >= self.cells.len() {
                 return Draw::End;
             }
             let cell = self.settled.next_clear(next, crate::ports::MOST_SKIPPED);
@@ -333,12 +412,18 @@ impl PortWalk<'_> {
             self.plan = Plan::Chosen(next);
             let Some((host, question)) = self.cells.question(cell, &self.hosts) else { return Draw::End };
             let repeated = again.repeated(cell);
-            if self.settled.get(cell) || ranking.worth(host, self.hosts.ip(host), question, repeated) > again.threshold {
+            let worthy = || ranking.worth(host, self.hosts.ip(host), question, repeated) <= again.threshold;
+            if self.settled.get(cell) || !(if insisting { again.losing.contains_key(&host) } else { worthy() }) {
                 continue;
             }
             again.asks_unheard |= ranking.is_unheard(host);
             again.repeat(cell);
-            (again.budget, again.wave_left, again.asked) = (again.budget - 1, again.wave_left - 1, again.asked + 1);
+            again.asked += 1;
+            if !insisting {
+                (again.budget, again.wave_left) = (again.budget - 1, again.wave_left - 1);
+            }
+            let settled = self.hosts.get(host).settled;
+            again.wave.entry(host).or_insert(Share { asked: 0, settled }).asked += 1;
             return self.question(cell, found);
         }
         Draw::Skipped
