@@ -2,14 +2,16 @@
 //! this machine. Each question is one socket for at most [`LONGEST`]; how many at once is bounded for the whole process.
 
 use crate::ask::{Answer, Ask, Said, now};
-use crate::datagram;
+use crate::datagram::{self, classify_icmp};
 use crate::hear::Inbox;
+use crate::link::errors::{self, IcmpError};
 use model::InScope;
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsFd;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::net::TcpStream;
@@ -96,19 +98,26 @@ async fn ask_once(to: SocketAddr, timeout: Duration) -> Option<Said> {
         Err(e) => return classify_error(&e, v4),
     };
     let ended = tokio::time::timeout(timeout, stream.writable()).await;
-    // The socket's error also holds what ICMP said without ending the attempt: ICMPv6 "prohibited" is such a one on Linux.
+    // The socket's error also holds what ICMP said without ending the attempt.
     match (stream.take_error(), ended) {
-        (Ok(Some(e)) | Err(e), _) | (Ok(None), Ok(Err(e))) => classify_error(&e, v4),
+        (Ok(Some(e)) | Err(e), _) | (Ok(None), Ok(Err(e))) => classify_failure(errors::next(stream.as_fd()), &e, to.ip()),
         // Dropping the stream closes it with a FIN; whatever the server has to say is `services`' to hear.
         (Ok(None), Ok(Ok(()))) => Some(classify_connected(stream.local_addr().ok(), to)),
         (Ok(None), Err(_)) => None,
     }
 }
 
+/// What a failure says: ICMP's own word, and who said it, if it was that; else what the system made of it. A kernel that
+/// keeps no errors for sockets on their way to being connected (before Linux 5.8) has only the latter.
+fn classify_failure(icmp: Option<IcmpError>, e: &io::Error, target: IpAddr) -> Option<Said> {
+    icmp.and_then(|icmp| classify_icmp(icmp, target)).or_else(|| classify_error(e, target.is_ipv4()))
+}
+
 /// A socket on its way to being connected. Registered with the runtime only after `connect`, so that it does not become
 /// ready before there is a result.
 fn begin(to: SocketAddr) -> io::Result<TcpStream> {
     let socket = Socket::new(Domain::for_address(to), Type::STREAM.nonblocking().cloexec(), Some(Protocol::TCP))?;
+    errors::keep(socket.as_fd(), to.is_ipv4())?;
     match socket.connect(&to.into()) {
         Err(e) if e.raw_os_error() != Some(Errno::INPROGRESS.raw_os_error()) => Err(e),
         _ => TcpStream::from_std(socket.into()),
@@ -159,6 +168,26 @@ mod tests {
             (Errno::NOBUFS, false, Some(Said::CouldNotSend)),
         ] {
             assert_eq!(classify_error(&errno.into(), v4), said, "{errno:?} v4={v4}");
+        }
+    }
+
+    #[test]
+    fn icmp_says_more_than_the_error_it_became() {
+        use packet::Unreachable::{Host, Port, Prohibited};
+        let (target, router): (IpAddr, IpAddr) = ("192.0.2.7".parse().unwrap(), "192.0.2.1".parse().unwrap());
+        let icmp = |from, cause| Some(IcmpError { from, cause });
+        for (icmp, errno, said) in [
+            (None, Errno::CONNREFUSED, Some(Said::Refused)),
+            (icmp(target, Some(Port)), Errno::CONNREFUSED, Some(Said::PortUnreachable { by_target: true })),
+            (icmp(router, Some(Port)), Errno::CONNREFUSED, Some(Said::PortUnreachable { by_target: false })),
+            (icmp(router, Some(Prohibited)), Errno::HOSTUNREACH, Some(Said::Prohibited { by_target: false })),
+            (icmp(target, Some(Prohibited)), Errno::HOSTUNREACH, Some(Said::Prohibited { by_target: true })),
+            (icmp(router, Some(Host)), Errno::HOSTUNREACH, Some(Said::Unreachable { by_target: false })),
+            // An ICMP message that says nothing about the port, such as a time to live that ran out.
+            (icmp(router, None), Errno::HOSTUNREACH, Some(Said::Unreachable { by_target: false })),
+            (icmp(router, None), Errno::TIMEDOUT, None),
+        ] {
+            assert_eq!(classify_failure(icmp, &errno.into(), target), said, "{icmp:?} {errno:?}");
         }
     }
 

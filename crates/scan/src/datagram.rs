@@ -75,7 +75,8 @@ fn failed(socket: &UdpSocket, e: &io::Error, target: IpAddr) -> Option<Said> {
     }
 }
 
-fn classify_icmp(icmp: IcmpError, target: IpAddr) -> Option<Said> {
+/// What an ICMP error about a question to this target says; `None` when it says nothing about the port.
+pub(crate) fn classify_icmp(icmp: IcmpError, target: IpAddr) -> Option<Said> {
     let by_target = icmp.from == target;
     Some(match icmp.cause? {
         Unreachable::Port => Said::PortUnreachable { by_target },

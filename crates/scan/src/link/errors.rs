@@ -1,4 +1,4 @@
-//! Who said that a datagram of ours could not be delivered: the error queue that Linux keeps for a socket. Without it a UDP
+//! Who said that a packet of a socket could not be delivered: the error queue that Linux keeps for it. Without it a
 //! socket hears "connection refused" and not from whom, and a filter that imitates a refusal would pass for the host.
 //! What the error means for a port is `datagram`'s.
 #![allow(unsafe_code)]
@@ -9,7 +9,7 @@ use std::mem::MaybeUninit;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-/// An ICMP error, as the kernel took it for one about a datagram of the socket.
+/// An ICMP error, as the kernel took it for one about a packet of the socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct IcmpError {
     /// Who sent it.
@@ -18,7 +18,7 @@ pub(crate) struct IcmpError {
     pub cause: Option<Unreachable>,
 }
 
-/// From now on the socket keeps the errors about its datagrams, and reports all kinds of them (ip(7), `IP_RECVERR`).
+/// From now on the socket keeps the errors about its packets, and reports all kinds of them (ip(7), `IP_RECVERR`).
 pub(crate) fn keep(socket: BorrowedFd<'_>, v4: bool) -> io::Result<()> {
     let (level, option) = if v4 { (libc::IPPROTO_IP, libc::IP_RECVERR) } else { (libc::IPPROTO_IPV6, libc::IPV6_RECVERR) };
     let on: libc::c_int = 1;
