@@ -11,6 +11,7 @@ use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -298,8 +299,20 @@ impl Lab {
                     host.v6()
                 ),
             )?;
+            if host.kind == Kind::SynProxy {
+                self.verify_checksums_of(host)?;
+            }
         }
         Ok(())
+    }
+
+    /// Has the host's device verify the checksums of what arrives, as network cards do. The kernel's SYN proxy of nftables
+    /// verifies a checksum that nobody has by the rule of IPv4 in both families (`nft_synproxy`), so it drops every IPv6
+    /// segment that was not written by a kernel of this machine. A veth end verifies when it merges segments, for which the
+    /// other end must not send merged ones.
+    fn verify_checksums_of(&self, host: &Host) -> Result<()> {
+        self.border.run(Command::new("ethtool").args(["-K", &format!("h{}", host.number), "tso", "off"]))?;
+        host.namespace.run(Command::new("ethtool").args(["-K", "eth0", "gro", "on"])).map(drop)
     }
 
     /// Puts the scanner on the inside network, by a VLAN if there is one.
@@ -329,7 +342,7 @@ impl Lab {
         let dir = self.fresh_dir("vlan")?;
         let (script, log) = (dir.join("vlan.py"), dir.join("log"));
         std::fs::write(&script, include_str!("vlan.py"))?;
-        let mut command = std::process::Command::new("/usr/bin/python3");
+        let mut command = Command::new("/usr/bin/python3");
         command.arg(&script).args([&format!("{trunk}.{id}"), trunk, &id.to_string()]);
         let mut proc = Proc::start("vlan", Some(namespace), &mut command, &log)?;
         let deadline = std::time::Instant::now() + Duration::from_secs(10);
@@ -368,7 +381,7 @@ impl Lab {
     /// Number of packets that the scanner has sent to the address since the lab began, whether it exists or not.
     pub fn packets_to(&self, ip: IpAddr) -> Result<u64> {
         let set = if ip.is_ipv4() { "toward4" } else { "toward6" };
-        let text = self.border.run(std::process::Command::new("nft").args(["-j", "list", "set", "inet", "lab", set]))?;
+        let text = self.border.run(Command::new("nft").args(["-j", "list", "set", "inet", "lab", set]))?;
         let json: serde_json::Value = serde_json::from_str(&text)?;
         let elements = json["nftables"].as_array().into_iter().flatten().filter_map(|o| o["set"]["elem"].as_array()).flatten();
         let wanted = ip.to_string();

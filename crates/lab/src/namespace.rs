@@ -108,6 +108,7 @@ pub(crate) fn missing(program: &str) -> String {
     let package = match &*name {
         "ip" => "iproute2",
         "nft" => "nftables",
+        "ethtool" => "ethtool",
         "redis-server" => "redis-server",
         "mariadbd" | "mariadb-install-db" => "mariadb-server",
         "nginx" => "nginx-light",
