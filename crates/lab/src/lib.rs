@@ -3,6 +3,7 @@
 //! Every end-to-end test stands on it: it knows what is open (see [`Lab::truth`]) so that a test can compare what portreeve
 //! reports with what is so. What is expected of portreeve is left to the tests; this crate uses nothing of ours but the
 //! finished binary.
+//! [`recipe`] lists every real server that can stand in it, with what is true of it.
 //!
 //! ```text
 //!   scanner ── 10.99.1.0/30, fd99:1::/64 ── border ── 10.99.7.0/24, fd99:7::/64 ── hosts
@@ -19,6 +20,7 @@ mod namespace;
 mod portreeve;
 mod postgres;
 mod proc;
+pub mod recipe;
 mod server;
 mod sink;
 mod weather;
