@@ -20,7 +20,8 @@ macro_rules! files {
 }
 
 const FILES: &[(&str, &str)] = files! {
-    "redis" "memcached"
+    "redis" "memcached" "mysql" "postgresql" "mongodb" "ftp" "ldap" "zookeeper" "etcd" "stores" "compute" "registries" "udp" "desktops" "files"
+    "debuggers" "tls" "panels"
 };
 
 /// The strongest class that runs where nobody has said otherwise: [`SideEffect::Session`], which [`permitted`] grants to
@@ -58,7 +59,7 @@ pub struct CheckInfo {
     pub severity: crate::exposure::Severity,
     /// What its strongest question does to the target.
     pub side_effect: SideEffect,
-    /// [`crate::Service::name`]s that it is for.
+    /// [`crate::Service::name`]s that it is for; `*`: whatever it is.
     pub services: Vec<String>,
     /// Products that it is for, compared without case; empty: every product of those services.
     pub products: Vec<String>,
@@ -205,7 +206,7 @@ impl CheckInfo {
     pub fn is_for(&self, service: &str, product: Option<&str>) -> bool {
         let product_fits =
             self.products.is_empty() || product.is_some_and(|found| self.products.iter().any(|p| p.eq_ignore_ascii_case(found)));
-        product_fits && self.services.iter().any(|s| s == service)
+        product_fits && self.services.iter().any(|s| s == service || s == "*")
     }
 }
 

@@ -7,6 +7,7 @@
 
 mod bytes;
 mod catalog;
+pub mod check;
 mod connection;
 mod http;
 mod identify;
@@ -102,6 +103,7 @@ pub mod parsers {
     pub fn all(bytes: &[u8]) {
         crate::catalog::Rules::builtin().feed_everything(bytes);
         crate::tls::describe(bytes);
+        crate::check::feed_everything(bytes);
         for payload in model::udp::Payloads::builtin().all() {
             crate::udp::recognise(payload, bytes);
         }
