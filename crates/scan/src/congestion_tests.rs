@@ -309,6 +309,32 @@ fn limited_rsts_of_a_host_cost_nothing() {
 }
 
 #[test]
+fn one_host_alone_shows_a_policer() {
+    // The host answers everywhere, or on one port in twenty. The policer lets bursts of a tenth of a second through.
+    for answers_one_in in [1, 20] {
+        for pps in [600.0, 2_000.0] {
+            for seed in 0..3 {
+                let policer = Some(Limit::new(pps, pps / 10.0));
+                let path = Path { policer, hosts: 1, answers_one_in, open: true, ..Path::default() };
+                let sent = run(&path, 100_000, 10, seed).sent_pps(5.0, 10.0);
+                assert!(sent < 1.25 * pps, "{sent:.0} a second at {pps}, one in {answers_one_in}, seed {seed}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_repetitions_show_is_kept_to() {
+    let mut congestion = Congestion::new(1_000_000, 0);
+    assert_eq!(congestion.path_rate_pps(), None);
+    congestion.ease(2_500.0, 10 * MS);
+    assert_eq!((congestion.rate_pps(), congestion.path_rate_pps()), (2_500, Some(2_777)));
+    // A later wave that was answered better does not make it faster at once.
+    congestion.ease(9_000.0, 20 * MS);
+    assert_eq!((congestion.rate_pps(), congestion.path_rate_pps()), (2_500, Some(2_777)));
+}
+
+#[test]
 fn rsts_that_nobody_limits_show_a_policer() {
     let path = Path { hosts: 1, answers_one_in: 1, open: false, policer: Some(Limit::new(8_000.0, 100.0)), ..Path::default() };
     for seed in SEEDS {

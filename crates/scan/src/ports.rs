@@ -61,6 +61,8 @@ pub(crate) enum Plan {
     Chosen(u64),
     /// Parts of all.
     Parts(Stretches),
+    /// An echo to each host never heard of, from this one on.
+    Echoes(u32),
 }
 
 /// Words of settled cells skipped in one draw: a quarter of a million cells, some ten microseconds.
@@ -72,6 +74,10 @@ const ALL_FILTERED: u32 = 5;
 /// Hosts that were asked no faster than this can have lost little to a limit of their own: a limit on SYN-ACKs of ten a second
 /// is a low one, and few hosts have a port open for every two that are asked.
 const QUICKLY_PPS: f64 = 20.0;
+
+/// How long the first pass of a sweep that repeats is listened to at least, though nobody who was heard of owes an answer: what
+/// is on its way would look like an answer to a repetition. Longer than answers of most networks take.
+const SETTLING: Duration = Duration::from_millis(50);
 
 /// UDP is answered by programs, which take longer than a kernel takes to refuse or accept a connection.
 const UDP_WAIT: Duration = Duration::from_millis(500);
@@ -218,6 +224,7 @@ impl<'a> PortWalk<'a> {
             Plan::Parts(stretches) => Plan::Parts(stretches.parts(parts)),
             // What is worth it is asked again by the next wave.
             Plan::Chosen(_) => Plan::Chosen(u64::MAX),
+            Plan::Echoes(_) => Plan::Echoes(u32::MAX),
         };
     }
 
@@ -380,6 +387,10 @@ impl Walk for PortWalk<'_> {
                 let next = *next;
                 self.draw_chosen(next, found)
             }
+            Plan::Echoes(next) => {
+                let next = *next;
+                self.draw_echo(next)
+            }
         }
     }
 
@@ -444,6 +455,9 @@ impl Walk for PortWalk<'_> {
         };
         if let Some(cell) = place {
             if self.settle(cell, host) {
+                if let Some(again) = &mut self.again {
+                    again.settled(cell, answer.rtt);
+                }
                 if let Some(unsent) = &mut self.unsent {
                     unsent.clear(cell);
                 }
@@ -489,6 +503,7 @@ impl Walk for PortWalk<'_> {
             Plan::All(next) | Plan::Chosen(next) => *next,
             Plan::Listed(_, next) => *next as u64,
             Plan::Parts(stretches) => stretches.walked(),
+            Plan::Echoes(next) => u64::from(*next),
         }
     }
 
@@ -500,6 +515,9 @@ impl Walk for PortWalk<'_> {
 
     fn patience(&self, timeout: Duration) -> Duration {
         let mut longest = if self.cells.has_udp() { UDP_WAIT.min(timeout) } else { Duration::ZERO };
+        if self.again.is_some() && matches!(self.plan, Plan::All(_)) {
+            longest = longest.max(SETTLING.min(timeout));
+        }
         // Blind repetitions come further and further apart, as TCP's own do: what is silent because its host answers only so
         // often must not be asked every time in the same second.
         let doubled = match self.plan {

@@ -3,18 +3,21 @@
 //!
 //! The first wave asks a few hundred endpoints again that are known to be open, and so measures loss, together with the most
 //! promising hundredth of the silent cells. If neither shows a lost answer there is nothing to repair, and that was all. Else
-//! up to three waves follow, each asking whatever is still silent and worth it, as far as the budget goes. Endpoints known by
-//! name are asked twice more in any case. Two bits for each cell while this lasts.
+//! hosts never heard of are asked for an echo, where that finds more of them than their ports would, and waves go down the ranking,
+//! each asking whatever is still silent and worth it, as far as the budget goes. Hosts that turn out to lose answers are asked
+//! beyond it. Endpoints known by name are asked twice more in any case. Two bits for each cell while this lasts.
 
 use crate::api::Found;
-use crate::ask::{Answer, Said};
+use crate::ask::{Answer, Ask, Said};
 use crate::cells::Bits;
-use crate::hosts::TICK;
+use crate::hosts::{Host, TICK};
 use crate::ports::{Plan, PortWalk};
 use crate::retransmit::{BUDGET_SHARE, LossSample, MOST_AGAIN, OpenCell, Ranking};
 use crate::walk::{Draw, Walk};
+use crate::way::WayId;
 use model::catalog::Catalog;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
 use tokio::time::Instant;
 
 /// So many cells or fewer are repeated blindly once: it costs nothing, and nothing can be learnt from so few.
@@ -58,9 +61,9 @@ pub(crate) struct Again {
     /// Host and cell of what is open.
     opens: Vec<(u32, u32)>,
     ranking: Option<Ranking>,
-    /// The worth down to which cells are asked in this wave, and in the last one.
+    /// The worth down to which cells are asked in this wave, and in those that follow.
     threshold: u8,
-    rest: Option<u8>,
+    tiers: VecDeque<u8>,
     /// What may still be asked, in all and in this wave.
     budget: u64,
     wave_left: u64,
@@ -72,8 +75,10 @@ pub(crate) struct Again {
     loss: LossSample,
     stage: Stage,
     late: u8,
-    /// Cells that were open when the wave began.
-    outstanding: u64,
+    /// Cells whose repetition was answered while loss was measured.
+    repaired: u64,
+    /// Hosts never heard of have been asked for an echo.
+    called: bool,
     /// Hosts that were up when they were ranked.
     ranked_up: u64,
     /// This wave asks hosts never heard of, so it is waited for as long as they may take.
@@ -114,10 +119,10 @@ enum Stage {
     /// There are so few cells that all of them have been repeated.
     Few,
     Scouting,
-    /// The n-th wave.
+    /// Hosts never heard of are asked for an echo.
+    Calling,
+    /// A wave down to a place in the ranking; at its end, the n-th.
     Wave(u8),
-    /// The last one, for which what is left of the budget is not enough.
-    Rest,
     /// The n-th over what is silent on hosts that lose answers.
     Insisting(u8),
     Done,
@@ -160,18 +165,33 @@ impl Again {
         }
     }
 
+    /// A cell was answered, so many ticks after it was asked.
+    pub fn settled(&mut self, cell: u64, rtt: Option<u8>) {
+        let repaired = self.stage == Stage::Scouting && self.repeated(cell) > 0 && is_since(rtt, self.since.elapsed());
+        self.repaired += u64::from(repaired);
+    }
+
     /// A settled cell was answered once more. True when it had been asked for that.
     pub fn answered(&mut self, cell: u64, answer: &Answer) -> bool {
         let Some((asked, answered)) = self.sample.get_mut(&(cell as u32)) else { return false };
         let accepts = matches!(answer.said, Said::SynAck | Said::Connected);
         // What was sent before is an answer that comes twice.
-        let since = (self.since.elapsed().as_millis() / TICK.as_millis()) as u64;
-        let recent = answer.rtt.is_none_or(|ticks| u64::from(ticks) <= since + 1);
+        let recent = is_since(answer.rtt, self.since.elapsed());
         if accepts && recent && *answered < *asked {
             *answered += 1;
         }
         accepts && recent
     }
+}
+
+/// Whether a host never heard of can be asked for an echo.
+fn is_callable(host: &Host) -> bool {
+    host.up.is_none() && host.way.is_open() && host.way != WayId::KERNEL
+}
+
+/// Whether an answer that took so many ticks answers a question of the time since, rather than one of before.
+fn is_since(rtt: Option<u8>, since: Duration) -> bool {
+    rtt.is_none_or(|ticks| u128::from(ticks) <= since.as_millis() / TICK.as_millis() + 1)
 }
 
 impl PortWalk<'_> {
@@ -185,7 +205,7 @@ impl PortWalk<'_> {
             opens: Vec::new(),
             ranking: None,
             threshold: 0,
-            rest: None,
+            tiers: VecDeque::new(),
             budget: (cells as f64 * BUDGET_SHARE) as u64,
             wave_left: 0,
             asked: 0,
@@ -194,7 +214,8 @@ impl PortWalk<'_> {
             loss: LossSample::default(),
             stage: Stage::First,
             late: 0,
-            outstanding: cells,
+            repaired: 0,
+            called: false,
             ranked_up: 0,
             asks_unheard: false,
             wave: HashMap::new(),
@@ -256,8 +277,7 @@ impl PortWalk<'_> {
             again.stage = Stage::Done;
             return false;
         }
-        let (asked, settled) = (std::mem::take(&mut again.asked), again.outstanding - self.outstanding.min(again.outstanding));
-        again.outstanding = self.outstanding;
+        let asked = std::mem::take(&mut again.asked);
         again.asks_unheard = false;
         self.judge_hosts(again);
         match again.stage {
@@ -277,13 +297,13 @@ impl PortWalk<'_> {
                 some
             }
             Stage::First => self.scout(again),
-            Stage::Scouting => {
+            Stage::Scouting | Stage::Calling => {
                 for (asked, answered) in std::mem::take(&mut again.sample).into_values() {
                     again.loss.asked += asked;
                     again.loss.answered += answered;
                 }
                 let named = self.named_cells();
-                if again.loss.lost() == 0 && settled == 0 && again.late == 0 {
+                if again.loss.lost() == 0 && again.repaired == 0 && (again.late == 0 || again.loss.measured().is_some()) {
                     // Nothing was lost and nothing was found.
                     again.stage = Stage::Done;
                     self.plan = Plan::Listed(named, 0);
@@ -292,32 +312,34 @@ impl PortWalk<'_> {
                 }
                 self.rank(again);
                 let found = again.opens.len() as u64;
-                let none = (None, None);
-                let (whole, rest) = again.ranking.as_ref().map_or(none, |ranking| ranking.thresholds(again.budget, found));
-                again.rest = rest;
-                (again.threshold, again.wave_left) = (whole.unwrap_or(0), whole.map_or(0, |_| again.budget));
+                let unheard = self.hosts.iter().filter(|host| is_callable(host)).count() as u64;
+                if !again.called && unheard < again.budget / 2 && again.ranking.as_ref().is_some_and(|r| r.call(found)) {
+                    again.called = true;
+                    again.budget -= unheard;
+                    again.stage = Stage::Calling;
+                    self.plan = Plan::Echoes(0);
+                    return true;
+                }
+                again.tiers = again.ranking.as_ref().map(|ranking| ranking.tiers(again.budget, found)).unwrap_or_default();
+                let first = again.tiers.pop_front();
+                (again.threshold, again.wave_left) = (first.unwrap_or(0), first.map_or(0, |_| again.budget));
                 again.stage = Stage::Wave(1);
                 self.plan = Plan::Listed(named, 0);
                 true
             }
-            Stage::Wave(n) if n < MOST_AGAIN && asked > 0 && again.budget > 0 => {
+            Stage::Wave(n) if again.budget > 0 && (!again.tiers.is_empty() || n < MOST_AGAIN && asked > 0) => {
                 self.rank(again);
+                // Down the ranking, and at its end until nothing there is worth it any more.
+                let next = again.tiers.pop_front();
+                again.stage = Stage::Wave(if next.is_some() { 1 } else { n + 1 });
+                again.threshold = next.unwrap_or(again.threshold);
                 again.wave_left = again.budget;
-                again.stage = Stage::Wave(n + 1);
                 self.plan = Plan::Listed(Vec::new(), 0);
                 true
             }
-            Stage::Wave(_) if again.budget > 0 && again.rest.is_some() => {
-                self.rank(again);
-                again.threshold = again.rest.take().unwrap_or(0);
-                again.wave_left = again.budget;
-                again.stage = Stage::Rest;
-                self.plan = Plan::Listed(Vec::new(), 0);
-                true
-            }
-            Stage::Wave(_) | Stage::Rest if !again.losing.is_empty() => self.insist(again, 1),
+            Stage::Wave(_) if !again.losing.is_empty() => self.insist(again, 1),
             Stage::Insisting(n) if n < MOST_INSISTING && !again.losing.is_empty() => self.insist(again, n + 1),
-            Stage::Wave(_) | Stage::Rest | Stage::Insisting(_) | Stage::Done => {
+            Stage::Wave(_) | Stage::Insisting(_) | Stage::Done => {
                 again.stage = Stage::Done;
                 false
             }
@@ -380,13 +402,29 @@ impl PortWalk<'_> {
             .collect();
         let common = Catalog::builtin().common_ports();
         let is_common = |question| self.cells.port_of(question).is_some_and(|port| common.contains(port));
-        again.ranking = Some(Ranking::new(&self.hosts, self.cells.all_questions(), &opens, again.loss.loss(), is_common));
+        let ranking = Ranking::new(&self.hosts, self.cells.all_questions(), &opens, again.loss.loss(), is_common);
+        again.ranking = Some(if again.called { ranking.called() } else { ranking });
         again.ranked_up = self.hosts.iter().filter(|host| host.up.is_some()).count() as u64;
     }
 
     /// Silent cells known by name.
     fn named_cells(&self) -> Vec<u64> {
         self.telling.named.iter().filter_map(|named| self.place(named)).filter(|&cell| !self.settled.get(cell)).collect()
+    }
+
+    /// An echo to the next host never heard of.
+    pub fn draw_echo(&mut self, mut next: u32) -> Draw {
+        for _ in 0..LOOKED_AT {
+            if u64::from(next) >= self.hosts.len() {
+                return Draw::End;
+            }
+            next += 1;
+            self.plan = Plan::Echoes(next);
+            if is_callable(self.hosts.get(next - 1)) {
+                return Draw::Ask(next - 1, Ask::Echo, self.attempt);
+            }
+        }
+        Draw::Skipped
     }
 
     /// The next silent cell that is worth asking again.
@@ -427,5 +465,34 @@ impl PortWalk<'_> {
             return self.question(cell, found);
         }
         Draw::Skipped
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_whose_repetitions_are_answered_is_asked_until_nothing_more_comes() {
+        for (asked, answered, expected) in
+            [(1_000, 600, true), (80, 4, true), (81, 4, false), (10, 3, false), (60_000, 31, false)]
+        {
+            assert_eq!(loses(asked, answered), expected, "{answered} of {asked}");
+        }
+        // Two waves without an answer end it, with one between them they do not.
+        assert_eq!(insist(0, 50, 0), Some(1));
+        assert_eq!(insist(1, 50, 0), None);
+        assert_eq!(insist(1, 50, 1), Some(0));
+        // What is silent for good is not asked for the sake of one in a thousand.
+        assert_eq!((insist(0, 1_000, 1), insist(0, 1_000, 5)), (None, Some(0)));
+    }
+
+    #[test]
+    fn an_answer_to_what_was_asked_before_is_no_repair() {
+        let ms = Duration::from_millis;
+        assert!(is_since(None, ms(0)) && is_since(Some(0), ms(0)) && is_since(Some(1), ms(3)));
+        assert!(!is_since(Some(4), ms(20)) && is_since(Some(4), ms(70)));
+        // What comes after the first pass was listened to for long enough is older than anything asked since.
+        assert!(!is_since(Some(8), ms(60)));
     }
 }

@@ -101,6 +101,43 @@ async fn a_clean_path_costs_a_few_hundredths_more() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn answers_that_are_on_their_way_when_the_first_pass_ends_are_no_loss() {
+    // One port, so that nobody who was heard of owes an answer; round trips from near to the other side of the world.
+    for delay in [1, 30, 120] {
+        let hosts =
+            (0..2_000u32).map(|n| (at(n * 10 + 3), Host { open: ports("80"), otherwise: Otherwise::Drops, echoes: true }));
+        let mut network = MemoryNetwork::new(hosts);
+        (network.delay, network.seed) = (Duration::from_millis(delay), delay);
+        let retries = Retries::Auto;
+        let s = Sweep {
+            retries,
+            pace: fast(),
+            timeout: Duration::from_millis(400),
+            ..sweep(&[&format!("192.0.2.0-{}", at(19_999))], "80")
+        };
+        let (found, summary) = all_found(|out, progress, cancel| sweep_in(Arc::new(network), s, out, progress, cancel)).await;
+        assert_eq!(opens(&found).len(), 2_000, "{delay} ms: {summary:?}");
+        assert!(summary.probes_sent <= 20_000 * 104 / 100, "{delay} ms: {summary:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_whose_only_answer_was_lost_is_found_by_an_echo() {
+    // A port each, which no other has, so that asking the ports of all again would find one in two at best.
+    let server = |n: u32| {
+        let all: Vec<u16> = ports(PORTS).iter().collect();
+        let open = [all[n as usize % all.len()]].into_iter().collect();
+        (at(n * 5), Host { open, otherwise: Otherwise::Drops, echoes: true })
+    };
+    let outcome = swept((0..800).map(server).collect(), 4_000, PORTS, 0.03, 5, false).await;
+    let what = format!("{} {} {:?}", outcome.recall, outcome.per_cell, outcome.summary);
+    eprintln!("{what}");
+    // 47 of 800 are silent at first. The echo of one in seventeen of them is lost as well.
+    assert!(outcome.recall >= 0.99, "{what}");
+    assert!(outcome.per_cell <= 1.5, "{what}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn all_ports_of_hosts_that_drop_are_asked_again_where_services_are() {
     // Three servers that drop everything else; what is asked again must be well chosen, because not all can be.
     let server = |n: u32| (at(n), Host { open: ports("22,80,443,3306,6379,8080"), otherwise: Otherwise::Drops, echoes: true });
