@@ -13,6 +13,7 @@ pub mod exposures;
 pub mod files;
 pub mod health;
 pub mod import;
+mod kept;
 pub mod live;
 pub mod receivers;
 pub mod restrictions;

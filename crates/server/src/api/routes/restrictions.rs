@@ -1,22 +1,19 @@
-//! What is not probed although it is owned: exclusions for good, blackouts for a time.
+//! What is not probed although it is owned: exclusions for good, blackouts for a time. What may be written is checked here;
+//! how such lists are kept is `kept`'s.
 
-use super::assets::scope_changed;
+use super::kept::{self, PageQuery};
 use crate::api::access::Caller;
-use crate::api::extract::{Body, Path, Query, page};
+use crate::api::extract::{Body, Path, Query};
 use crate::api::problem::{Fields, Problem};
 use crate::api::views::Page;
 use crate::api::views::asset::{BlackoutInput, BlackoutView, ExclusionInput, ExclusionView};
 use crate::api::{Answer, Api, Use};
-use crate::live::Topic;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use model::asset::{Blackout, Exclusion, Window};
 use model::{BlackoutId, ExclusionId, IpRange};
 use plan::blackout::window_until;
-use serde::Deserialize;
-use serde_json::json;
-use utoipa::IntoParams;
 use utoipa_axum::router::UtoipaMethodRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
@@ -32,23 +29,11 @@ pub(super) fn routes() -> Vec<UtoipaMethodRouter<Api>> {
     ]
 }
 
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-struct PageQuery {
-    /// Items to skip; 0 when absent.
-    offset: Option<u64>,
-    /// Items to return, at most 500; 50 when absent.
-    limit: Option<u64>,
-}
-
 /// Lists exclusions.
 #[utoipa::path(get, path = "/api/v1/exclusions", tag = "assets", operation_id = "listExclusions", params(PageQuery),
     responses((status = 200, description = "A page of exclusions.", body = Page<ExclusionView>)))]
 async fn exclusions(State(api): Use, Query(q): Query<PageQuery>) -> Answer<Json<Page<ExclusionView>>> {
-    let slice = page(q.offset, q.limit)?;
-    let all = api.store().exclusions().await?;
-    Ok(Json(Page::slice(all.into_iter().map(ExclusionView::from).collect(), slice)))
+    kept::list(&api, q, |exclusion: Exclusion| exclusion.into()).await
 }
 
 /// Excludes a range from all probing.
@@ -64,34 +49,22 @@ async fn create_exclusion(
     let range = fields.parse::<IpRange>("range", "bad-range", input.range.trim());
     let reason = fields.text("reason", &input.reason, 500);
     let (range, reason) = fields.finish(range.zip(reason))?;
-    let now = api.now();
-    let exclusion = Exclusion { id: ExclusionId(Uuid::now_v7()), range, reason, created_at: now };
-    let entry = caller.audit(now, "exclusion.create", format!("exclusion:{}", exclusion.id), json!({ "exclusion": exclusion }));
-    api.store().insert_exclusion(&exclusion, &entry).await?;
-    scope_changed(&api).await;
-    Ok((StatusCode::CREATED, Json(exclusion.into())))
+    let exclusion = Exclusion { id: ExclusionId(Uuid::now_v7()), range, reason, created_at: api.now() };
+    kept::add(&api, &caller, exclusion, Into::into).await
 }
 
 /// Removes an exclusion; the range may be probed again.
 #[utoipa::path(delete, path = "/api/v1/exclusions/{id}", tag = "assets", operation_id = "deleteExclusion",
     params(("id" = Uuid, Path, description = "Exclusion.")), responses((status = 204, description = "Removed.")))]
 async fn delete_exclusion(State(api): Use, caller: Caller, Path(id): Path<Uuid>) -> Answer<StatusCode> {
-    let id = ExclusionId(id);
-    let found = api.store().exclusions().await?.into_iter().find(|e| e.id == id);
-    let exclusion = found.ok_or_else(|| Problem::not_found(format!("exclusion {id} does not exist")))?;
-    let entry = caller.audit(api.now(), "exclusion.delete", format!("exclusion:{id}"), json!({ "exclusion": exclusion }));
-    api.store().delete_exclusion(id, &entry).await?;
-    scope_changed(&api).await;
-    Ok(StatusCode::NO_CONTENT)
+    kept::take_back::<Exclusion>(&api, &caller, id).await
 }
 
 /// Lists blackouts.
 #[utoipa::path(get, path = "/api/v1/blackouts", tag = "assets", operation_id = "listBlackouts", params(PageQuery),
     responses((status = 200, description = "A page of blackouts.", body = Page<BlackoutView>)))]
 async fn blackouts(State(api): Use, Query(q): Query<PageQuery>) -> Answer<Json<Page<BlackoutView>>> {
-    let slice = page(q.offset, q.limit)?;
-    let all = api.store().blackouts().await?;
-    Ok(Json(Page::slice(all.into_iter().map(|b| show(&api, b)).collect(), slice)))
+    kept::list(&api, q, |blackout| show(&api, blackout)).await
 }
 
 fn show(api: &Api, blackout: Blackout) -> BlackoutView {
@@ -138,28 +111,13 @@ async fn create_blackout(
     let window = Window::from(input.window);
     check_window(&mut fields, &window);
     let (range, reason) = fields.finish(range.zip(reason))?;
-    let now = api.now();
-    let blackout = Blackout { id: BlackoutId(Uuid::now_v7()), range, window, reason, created_at: now };
-    let entry = caller.audit(now, "blackout.create", format!("blackout:{}", blackout.id), json!({ "blackout": blackout }));
-    api.store().insert_blackout(&blackout, &entry).await?;
-    changed(&api);
-    Ok((StatusCode::CREATED, Json(show(&api, blackout))))
-}
-
-fn changed(api: &Api) {
-    api.context().schedule_now.notify_one();
-    api.changed(Topic::Assets);
+    let blackout = Blackout { id: BlackoutId(Uuid::now_v7()), range, window, reason, created_at: api.now() };
+    kept::add(&api, &caller, blackout, |blackout| show(&api, blackout)).await
 }
 
 /// Removes a blackout.
 #[utoipa::path(delete, path = "/api/v1/blackouts/{id}", tag = "assets", operation_id = "deleteBlackout",
     params(("id" = Uuid, Path, description = "Blackout.")), responses((status = 204, description = "Removed.")))]
 async fn delete_blackout(State(api): Use, caller: Caller, Path(id): Path<Uuid>) -> Answer<StatusCode> {
-    let id = BlackoutId(id);
-    let found = api.store().blackouts().await?.into_iter().find(|b| b.id == id);
-    let blackout = found.ok_or_else(|| Problem::not_found(format!("blackout {id} does not exist")))?;
-    let entry = caller.audit(api.now(), "blackout.delete", format!("blackout:{id}"), json!({ "blackout": blackout }));
-    api.store().delete_blackout(id, &entry).await?;
-    changed(&api);
-    Ok(StatusCode::NO_CONTENT)
+    kept::take_back::<Blackout>(&api, &caller, id).await
 }

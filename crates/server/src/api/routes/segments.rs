@@ -2,6 +2,7 @@
 //!
 //! A status is never set here; only what canaries answer moves it. Operators name canaries, and say which are none.
 
+use super::kept::{self, PageQuery};
 use crate::api::access::Caller;
 use crate::api::extract::{Body, Path, Query, page};
 use crate::api::problem::{Fields, Problem};
@@ -9,7 +10,6 @@ use crate::api::views::Page;
 use crate::api::views::segment::{CanaryChoiceInput, CanaryChoiceView, CanaryView, Doubts, SegmentView};
 use crate::api::{Answer, Api, Use};
 use crate::authority::Authority;
-use crate::live::Topic;
 use crate::segments::{Roster, sightings};
 use assess::segments::Watch;
 use axum::Json;
@@ -19,7 +19,6 @@ use model::asset::Asset;
 use model::segment::{CanaryChoice, CanaryRole, SegmentState, SegmentStatus};
 use model::{CanaryId, Endpoint, IpRange, Proto, Vantage};
 use serde::Deserialize;
-use serde_json::json;
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use utoipa::IntoParams;
@@ -109,23 +108,11 @@ async fn segments(State(api): Use, Query(q): Query<ListQuery>) -> Answer<Json<Pa
     Ok(Json(Page { items, total: listed.total }))
 }
 
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-struct PageQuery {
-    /// Items to skip; 0 when absent.
-    offset: Option<u64>,
-    /// Items to return, at most 500; 50 when absent.
-    limit: Option<u64>,
-}
-
 /// Lists what operators said about endpoints as canaries.
 #[utoipa::path(get, path = "/api/v1/canaries", tag = "assets", operation_id = "listCanaryChoices", params(PageQuery),
     responses((status = 200, description = "A page of choices.", body = Page<CanaryChoiceView>)))]
 async fn choices(State(api): Use, Query(q): Query<PageQuery>) -> Answer<Json<Page<CanaryChoiceView>>> {
-    let slice = page(q.offset, q.limit)?;
-    let all = api.store().canary_choices().await?;
-    Ok(Json(Page::slice(all.into_iter().map(CanaryChoiceView::from).collect(), slice)))
+    kept::list(&api, q, |choice: CanaryChoice| choice.into()).await
 }
 
 /// Names an endpoint as a canary, or says that it is none.
@@ -152,28 +139,13 @@ async fn choose(
         fields.check(owned, "endpoint", "no-asset", format!("`{endpoint}` is in no asset"));
     }
     let endpoint = fields.finish(endpoint)?;
-    let now = api.now();
-    let choice = CanaryChoice { id: CanaryId(Uuid::now_v7()), endpoint, role: input.role.0, note, created_at: now };
-    let action = match choice.role {
-        CanaryRole::Named => "canary.name",
-        CanaryRole::Never => "canary.refuse",
-    };
-    let entry = caller.audit(now, action, format!("endpoint:{endpoint}"), json!({ "canary": choice }));
-    api.store().insert_canary_choice(&choice, &entry).await?;
-    api.changed(Topic::Segments);
-    Ok((StatusCode::CREATED, Json(choice.into())))
+    let choice = CanaryChoice { id: CanaryId(Uuid::now_v7()), endpoint, role: input.role.0, note, created_at: api.now() };
+    kept::add(&api, &caller, choice, Into::into).await
 }
 
 /// Takes back what was said about an endpoint; canaries are found automatically again.
 #[utoipa::path(delete, path = "/api/v1/canaries/{id}", tag = "assets", operation_id = "deleteCanaryChoice",
     params(("id" = Uuid, Path, description = "Choice.")), responses((status = 204, description = "Taken back.")))]
 async fn forget(State(api): Use, caller: Caller, Path(id): Path<Uuid>) -> Answer<StatusCode> {
-    let id = CanaryId(id);
-    let found = api.store().canary_choices().await?.into_iter().find(|c| c.id == id);
-    let choice = found.ok_or_else(|| Problem::not_found(format!("canary choice {id} does not exist")))?;
-    let subject = format!("endpoint:{}", choice.endpoint);
-    let entry = caller.audit(api.now(), "canary.forget", subject, json!({ "canary": choice }));
-    api.store().delete_canary_choice(id, &entry).await?;
-    api.changed(Topic::Segments);
-    Ok(StatusCode::NO_CONTENT)
+    kept::take_back::<CanaryChoice>(&api, &caller, id).await
 }
