@@ -6,6 +6,7 @@ import { i18n, loadLocale } from '@/i18n'
 import { meaning, PLACES } from '@/lib/keys'
 import { routes, safeNext } from '@/router'
 import { preferredLocale, usePrefs } from '@/stores/prefs'
+import AmplificationText from '@/components/AmplificationText.vue'
 import DataTable from '@/components/DataTable.vue'
 import DispositionTag from '@/components/DispositionTag.vue'
 import ErrorState from '@/components/ErrorState.vue'
@@ -19,6 +20,21 @@ const global = () => ({ plugins: [i18n] })
 beforeEach(async () => {
   setActivePinia(createPinia())
   await usePrefs().setLocale('en')
+})
+
+describe('the size of an answer', () => {
+  const text = (sizes: object) => mount(AmplificationText as never, { props: { sizes } as never, global: global() }).text()
+
+  it('is told with its ratio in both languages', async () => {
+    const sizes = { asked: 66, answered: 3050, ratio: 46.21, reflector: true }
+    expect(text(sizes)).toMatch(/^46\.21-fold: 3,050 bytes for 66\s+Reflector$/)
+    await usePrefs().setLocale('zh-CN')
+    expect(text(sizes)).toMatch(/^46\.21 倍：请求 66 字节，应答 3,050 字节\s+可被用于反射攻击$/)
+  })
+
+  it('makes no reflector of an answer that is hardly longer than the question', () => {
+    expect(text({ asked: 66, answered: 90, ratio: 1.36, reflector: false })).toBe('1.36-fold: 90 bytes for 66')
+  })
 })
 
 describe('the table', () => {

@@ -1339,6 +1339,27 @@ export interface components {
             /** @description Why it was suppressed. */
             suppressed_by: string | null;
         };
+        /** @description What a reflector would make of a question with a forged sender, in bytes of UDP payload. */
+        AmplificationView: {
+            /**
+             * Format: int32
+             * @description Bytes that came back for them, all datagrams together.
+             */
+            answered: number;
+            /**
+             * Format: int32
+             * @description Bytes that the identification asked with.
+             */
+            asked: number;
+            /**
+             * Format: double
+             * @description Bytes answered for each byte asked, to a hundredth.
+             * @example 46.2
+             */
+            ratio: number;
+            /** @description More than ten bytes answered for each byte asked: of use to a flood. */
+            reflector: boolean;
+        };
         /** @description A range to add or to change. */
         AssetInput: {
             /** @description Says that probing more than 256 public addresses is authorised. */
@@ -2911,6 +2932,7 @@ export interface components {
         };
         /** @description What answers. */
         ServiceView: {
+            amplification: components["schemas"]["AmplificationView"] | null;
             /** @description Protocol name. */
             name: string;
             /** @description Product. */

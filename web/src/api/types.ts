@@ -69,6 +69,7 @@ export interface Page<T> {
 
 export type SessionView = S['SessionView']
 export type Service = S['ServiceView']
+export type Amplification = S['AmplificationView']
 export type RiskReason = S['RiskReasonView']
 export type DispositionView = S['DispositionView']
 export type DispositionInput = S['DispositionInput']

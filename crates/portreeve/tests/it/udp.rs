@@ -195,6 +195,11 @@ fn a_watched_udp_service_becomes_an_exposure_and_closes_when_it_stops() {
         "{seen}"
     );
     assert_eq!(seen["service"]["product"], "Net-SNMP", "{seen}");
+    let sizes = &seen["service"]["amplification"];
+    let (asked, answered) = (sizes["asked"].as_f64().unwrap(), sizes["answered"].as_f64().unwrap());
+    assert!(asked > 0.0 && answered > 0.0, "{sizes}");
+    assert!((sizes["ratio"].as_f64().unwrap() - answered / asked).abs() <= 0.005, "{sizes}");
+    assert_eq!(sizes["reflector"], answered / asked > 10.0, "{sizes}");
 
     // It is asked again as it was found, by its own question, and says itself that it is gone.
     world.every(10, "open-recheck", &["10.99.7.0/24"], None);
