@@ -3,9 +3,10 @@
 //! Grouping, throttling and sending are left to `notify` and the server.
 
 use crate::exposure::{Change, one_line};
-use model::alert::{Alert, AlertKind, AlertPolicy, AlertState};
+use model::alert::{Alert, AlertKind, AlertPolicy, AlertState, FindingNote};
 use model::asset::Asset;
 use model::exposure::{DispositionKind, Exposure, Risk, RiskReason, Severity};
+use model::finding::Finding;
 use model::port_state::Phase;
 use model::segment::SegmentNote;
 use model::{AlertId, Ts};
@@ -31,6 +32,39 @@ pub fn raise(change: &Change, told: bool, policy: &AlertPolicy, asset: Option<&A
         _ => (change.closed() && told).then_some(AlertKind::Closed)?,
     };
     Some(alert(kind, exposure, exposure.risk.severity, asset, id, now))
+}
+
+/// What an alert says of findings: those that hold, the worst first.
+pub fn notes(findings: &[Finding]) -> Vec<FindingNote> {
+    let note =
+        |f: &Finding| FindingNote { check: f.check.clone(), kind: f.kind, severity: f.severity, proved_at: f.last_seen_at };
+    crate::findings::present(findings).into_iter().map(note).collect()
+}
+
+/// The alert that something has been proved of an exposure that people know to be open; `None` when none of it is bad enough.
+///
+/// A registration does not suppress it: whoever allowed the service to be reachable did not allow it to let anybody in. Who
+/// accepted the risk, or called it none, has decided.
+pub fn finding(
+    exposure: &Exposure,
+    proved: &[Finding],
+    policy: &AlertPolicy,
+    asset: Option<&Asset>,
+    id: AlertId,
+    now: Ts,
+) -> Option<Alert> {
+    let findings: Vec<FindingNote> = notes(proved).into_iter().filter(|n| n.severity >= policy.min_severity).collect();
+    let worst = findings.first()?;
+    let (severity, observed_at) = (worst.severity, worst.proved_at);
+    let mut alert = Alert { observed_at, ..alert(AlertKind::FindingProved, exposure, severity, asset, id, now) };
+    if alert.suppressed_by.as_deref() == Some("disposition") && exposure.disposition.effective(now) == DispositionKind::Registered
+    {
+        let observing = asset.and_then(|a| a.observe_until).is_some_and(|until| now < until);
+        alert.suppressed_by = observing.then(|| "observe-mode".to_owned());
+        alert.state = if observing { AlertState::Suppressed } else { AlertState::Pending };
+    }
+    alert.findings = findings;
+    Some(alert)
 }
 
 /// The one alert of a host that answers on every port, carried by one of its exposures.
@@ -86,6 +120,7 @@ fn alert(kind: AlertKind, exposure: &Exposure, severity: Severity, asset: Option
         observed_at: if kind == AlertKind::Closed { exposure.closed_at.unwrap_or(now) } else { exposure.opened_at },
         created_at: now,
         segment: None,
+        findings: Vec::new(),
     }
 }
 

@@ -5,6 +5,7 @@
 use model::asset::Asset;
 use model::catalog::{Catalog, Category, HighRisk};
 use model::exposure::{Disposition, Exposure, Risk, RiskKind, RiskReason, Severity};
+use model::finding::Finding;
 use model::port_state::{Phase, PortState};
 use model::{Endpoint, ExposureId, Proto, Service, Ts};
 
@@ -22,8 +23,10 @@ pub const HEAVY: u8 = 7;
 /// | neither | exposed port | low | medium |
 /// | host answers on every port and no bytes prove a service | exposed port | low | low |
 ///
-/// Where both number and identity are listed the kind is the number's and both grounds are given.
-pub fn risk(state: &PortState, catalog: &Catalog, asset: Option<&Asset>) -> Risk {
+/// Where both number and identity are listed the kind is the number's and both grounds are given. What checks proved is a ground
+/// each, and the severity is never below that of the worst of it: a database that lets anybody in is as urgent on an unlisted
+/// port as on its own.
+pub fn risk(state: &PortState, catalog: &Catalog, asset: Option<&Asset>, findings: &[Finding]) -> Risk {
     let mut reasons = vec![RiskReason::Reachable { vantage: state.vantage.clone() }];
     let weight = asset.map_or(0, |a| a.weight);
     let heavy = weight >= HEAVY;
@@ -55,6 +58,13 @@ pub fn risk(state: &PortState, catalog: &Catalog, asset: Option<&Asset>) -> Risk
         (Severity::Low, true) => Severity::Medium,
         (base, _) => base,
     };
+    let proved = crate::findings::present(findings);
+    let severity = proved.iter().map(|f| f.severity).fold(severity, Severity::max);
+    reasons.extend(proved.into_iter().map(|f| RiskReason::FindingProved {
+        check: f.check.clone(),
+        kind: f.kind,
+        severity: f.severity,
+    }));
     Risk { kind, severity, entry, reasons }
 }
 
@@ -109,11 +119,13 @@ impl Change {
 /// What the state of a port makes of its exposure; `None` when it changes nothing about it.
 ///
 /// An exposure begins when an opening is confirmed and is kept for ever. `id` is used only when it is new.
+#[allow(clippy::too_many_arguments)]
 pub fn fold(
     prev: Option<&Exposure>,
     state: &PortState,
     catalog: &Catalog,
     asset: Option<&Asset>,
+    findings: &[Finding],
     id: ExposureId,
     now: Ts,
 ) -> Option<Change> {
@@ -125,7 +137,7 @@ pub fn fold(
                 endpoint: state.endpoint,
                 vantage: state.vantage.clone(),
                 phase: Phase::Open,
-                risk: risk(state, catalog, asset),
+                risk: risk(state, catalog, asset, findings),
                 service: state.service.clone(),
                 asset: asset.map(|a| a.id),
                 owner: asset.and_then(|a| a.owner.clone()),

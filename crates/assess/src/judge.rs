@@ -6,20 +6,24 @@
 
 use crate::alerts;
 use crate::exposure::{self, Change};
+use crate::findings::{self, Turn};
 use crate::owner::asset_for;
 use crate::ports::{self, FollowUp, Transition};
 use crate::segments::Watch;
 use model::alert::{Alert, AlertPolicy};
 use model::asset::Asset;
 use model::catalog::Catalog;
+use model::check::Checks;
 use model::event::{Event, EventKind};
 use model::exposure::Exposure;
+use model::finding::{CheckRun, Finding};
 use model::observation::{HostObservation, Liveness, Observation, Reason};
-use model::port_state::{Host, PortState};
+use model::port_state::{Host, Phase, PortState};
 use model::service::{Identification, PanelObservation};
 use model::settings::Hysteresis;
-use model::{AlertId, Endpoint, EventId, ExposureId, Ts, Vantage};
+use model::{AlertId, Endpoint, EventId, ExposureId, FindingId, Ts, Vantage};
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use uuid::Uuid;
@@ -55,6 +59,12 @@ pub struct Dossier {
     pub last_covered: Option<Ts>,
     /// Somebody was told, or is about to be, of the current opening.
     pub told: bool,
+    /// What checks have proved of it, by check, gone ones too.
+    pub findings: BTreeMap<String, Finding>,
+    /// Findings to write down.
+    pub findings_changed: Vec<Finding>,
+    /// Findings that were proved by this report, for the first time or again.
+    pub proved: Vec<String>,
     /// Events to write down.
     pub events: Vec<Event>,
     /// The alert to raise, suppressed or not.
@@ -81,6 +91,9 @@ impl Dossier {
             host_pseudo: false,
             last_covered: None,
             told: false,
+            findings: BTreeMap::new(),
+            findings_changed: vec![],
+            proved: vec![],
             events: vec![],
             alert: None,
             change: None,
@@ -115,7 +128,47 @@ impl Judge<'_> {
             };
             let detail = json!({ "state": obs.state, "openings": d.port.as_ref().map_or(0, |p| p.openings) });
             d.events.push(self.event(kind, d, after, at, obs.observed_at, Some(obs.reason), detail, mint));
+            if let Transition::Closed { by, .. } = transition {
+                let held: Vec<Finding> = findings::present(d.findings.values()).into_iter().cloned().collect();
+                for finding in held {
+                    self.found(d, findings::gone(&finding, findings::CLOSED, by), Turn::Gone, by, mint);
+                }
+            }
         }
+    }
+
+    /// Takes in how a check ended. Of an endpoint that was never seen open nothing is believed.
+    pub fn check(&self, d: &mut Dossier, run: &CheckRun, mint: &mut dyn FnMut() -> Uuid) {
+        if d.port.is_none() {
+            return;
+        }
+        let folded = findings::fold(d.findings.get(&run.check), run, self.vantage, FindingId(mint()));
+        if let Some((finding, turn)) = folded {
+            self.found(d, finding, turn, run.observed_at, mint);
+        }
+    }
+
+    /// Notes what became of a finding, with the event that it asks for.
+    fn found(&self, d: &mut Dossier, finding: Finding, turn: Turn, at: Ts, mint: &mut dyn FnMut() -> Uuid) {
+        let before = d.findings.get(&finding.check);
+        let kind = match turn {
+            Turn::Proved => Some((EventKind::FindingProved, before.map(|f| f.checked_at))),
+            Turn::Gone => Some((EventKind::FindingGone, before.map(|f| f.last_seen_at))),
+            Turn::Same => None,
+        };
+        if let Some((kind, after)) = kind {
+            let detail = json!({
+                "check": finding.check, "kind": finding.kind, "severity": finding.severity, "reason": finding.gone_reason,
+            });
+            d.events.push(self.event(kind, d, after, at, at, None, detail, mint));
+        }
+        d.proved.retain(|check| *check != finding.check);
+        if turn == Turn::Proved {
+            d.proved.push(finding.check.clone());
+        }
+        d.findings_changed.retain(|f| f.check != finding.check);
+        d.findings_changed.push(finding.clone());
+        d.findings.insert(finding.check.clone(), finding);
     }
 
     /// Takes in what answered.
@@ -140,6 +193,15 @@ impl Judge<'_> {
                 detail,
                 mint,
             ));
+        }
+        let other: Vec<Finding> = findings::present(d.findings.values())
+            .into_iter()
+            .filter(|f| findings::displaced(f, seen, Checks::builtin()))
+            .cloned()
+            .collect();
+        for finding in other {
+            let gone = findings::gone(&finding, model::finding::Verdict::OtherService.as_str(), seen.observed_at);
+            self.found(d, Finding { checked_at: seen.observed_at, ..gone }, Turn::Gone, seen.observed_at, mint);
         }
     }
 
@@ -173,7 +235,8 @@ impl Judge<'_> {
         d.port_changed |= port.pseudo_open != pseudo;
         port.pseudo_open = pseudo;
         let asset = asset_for(d.endpoint.ip, self.assets);
-        let change = exposure::fold(d.exposure.as_ref(), port, self.catalog, asset, ExposureId(mint()), self.now);
+        let findings: Vec<Finding> = d.findings.values().cloned().collect();
+        let change = exposure::fold(d.exposure.as_ref(), port, self.catalog, asset, &findings, ExposureId(mint()), self.now);
         if let Some(change) = change {
             if let Some(was) = change.risk_was() {
                 let detail = json!({
@@ -184,8 +247,20 @@ impl Judge<'_> {
                 d.events.push(self.event(EventKind::RiskChanged, d, None, at, at, None, detail, mint));
             }
             d.alert = alerts::raise(&change, d.told, self.policy, asset, AlertId(mint()), self.now);
+            if let Some(alert) = &mut d.alert {
+                alert.findings = alerts::notes(&findings);
+            }
             d.exposure = Some(change.after.clone());
             d.change = Some(change);
+        }
+        // What was proved together with the opening, or with what answers, is said with it; of a door that people know, it is
+        // news of its own, and so it is where they have decided about the door without knowing it.
+        let said = d.alert.as_ref().is_some_and(|a| a.suppressed_by.as_deref() != Some("disposition"))
+            && d.change.as_ref().is_some_and(|c| c.opened() || c.risk_was().is_some_and(|was| was.kind != c.after.risk.kind));
+        if let Some(exposure) = d.exposure.as_ref().filter(|e| e.phase == Phase::Open && !said) {
+            let news: Vec<Finding> = d.proved.iter().filter_map(|check| d.findings.get(check)).cloned().collect();
+            let news = alerts::finding(exposure, &news, self.policy, asset, AlertId(mint()), self.now);
+            d.alert = news.or(d.alert.take());
         }
         let id = d.exposure.as_ref().map(|e| e.id);
         for event in &mut d.events {

@@ -5,6 +5,7 @@
 
 pub mod alerts;
 pub mod exposure;
+pub mod findings;
 pub mod hosts;
 pub mod judge;
 pub mod metrics;

@@ -1,6 +1,7 @@
 //! Alerts, the receivers they go to, and the notifications that carry them, in Alertmanager's words.
 
 use crate::exposure::{RiskKind, Severity};
+use crate::finding::FindingKind;
 use crate::id::{AlertId, AssetId, ExposureId, NotificationId, ReceiverId};
 use crate::observation::{Reason, words};
 use crate::port::Endpoint;
@@ -23,6 +24,8 @@ words! {
         SegmentUnknown = "segment-unknown",
         /// They answer again.
         SegmentKnown = "segment-known",
+        /// A check proved something of an exposure that people knew to be open.
+        FindingProved = "finding-proved",
     }
 }
 
@@ -38,7 +41,21 @@ words! {
     }
 }
 
-/// Something a person has to be told about. At most one exists per exposure, opening, kind and risk kind.
+/// What a check proved, as an alert carries it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FindingNote {
+    /// Id of the check.
+    pub check: String,
+    /// What kind of thing.
+    pub kind: FindingKind,
+    /// How bad.
+    pub severity: Severity,
+    /// When it was proved this time; with the check it names the alert, so that a finding is told once each time it turns up.
+    pub proved_at: Ts,
+}
+
+/// Something a person has to be told about. At most one exists per exposure, opening, kind and risk kind, and for findings per
+/// check and proof.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Alert {
     /// Id.
@@ -77,6 +94,9 @@ pub struct Alert {
     pub created_at: Ts,
     /// The segment, where the alert is one's.
     pub segment: Option<SegmentNote>,
+    /// What had been proved of the exposure by then, the worst first; for an alert about findings, those it is about.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub findings: Vec<FindingNote>,
 }
 
 words! {

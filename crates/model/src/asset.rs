@@ -1,6 +1,9 @@
 //! What an organisation owns and may probe: ranges with owner and zone, exclusions, and times to keep quiet.
+//!
+//! What a question does to its target is `finding`'s; which checks there are is `check`'s.
 
 use crate::address::IpRange;
+use crate::finding::SideEffect;
 use crate::id::{AssetId, BlackoutId, ExclusionId};
 use crate::observation::words;
 use crate::time::Ts;
@@ -19,6 +22,42 @@ words! {
         Medium = "medium",
         /// High confidentiality.
         High = "high",
+    }
+}
+
+words! {
+    /// The strongest class of check that an asset allows.
+    CheckCeiling: "check ceiling" {
+        /// No checks at all.
+        None = "none",
+        /// What a server says by itself.
+        Passive = "passive",
+        /// Documented requests that read.
+        Benign = "benign",
+        /// That, and what leaves a session, for services of the high-risk list: what holds where nobody said otherwise.
+        Session = "session",
+        /// Sessions everywhere, and under an approval also what may be felt.
+        Intrusive = "intrusive",
+    }
+}
+
+impl CheckCeiling {
+    /// The strongest class allowed; `None` when no check is.
+    pub fn side_effect(self) -> Option<SideEffect> {
+        match self {
+            CheckCeiling::None => None,
+            CheckCeiling::Passive => Some(SideEffect::Passive),
+            CheckCeiling::Benign => Some(SideEffect::Benign),
+            CheckCeiling::Session => Some(SideEffect::Session),
+            CheckCeiling::Intrusive => Some(SideEffect::Intrusive),
+        }
+    }
+}
+
+impl Default for CheckCeiling {
+    /// Nothing that could be felt, and a session where what is at stake is worth one (see [`crate::check::DEFAULT_CEILING`]).
+    fn default() -> Self {
+        CheckCeiling::Session
     }
 }
 
@@ -45,6 +84,9 @@ pub struct Asset {
     pub rate_pps: Option<u32>,
     /// Cap for all probes to one of its addresses, per second.
     pub per_target_pps: Option<u32>,
+    /// Strongest class of check allowed.
+    #[serde(default)]
+    pub check_ceiling: CheckCeiling,
     /// When it was added.
     pub created_at: Ts,
     /// When it last changed.

@@ -3,6 +3,7 @@
 //! State and disposition are two axes: observations move the one, people the other, and neither touches its sibling.
 
 use crate::asset::Zone;
+use crate::finding::FindingKind;
 use crate::id::{AssetId, ExposureId, Vantage};
 use crate::observation::{Reason, words};
 use crate::port::Endpoint;
@@ -67,6 +68,15 @@ pub enum RiskReason {
     },
     /// On a host that answers on every port, so the port number proves nothing.
     PseudoOpen,
+    /// A check proved something of it.
+    FindingProved {
+        /// Id of the check.
+        check: String,
+        /// What kind of thing.
+        kind: FindingKind,
+        /// How bad that is by itself.
+        severity: Severity,
+    },
 }
 
 words! {

@@ -7,7 +7,7 @@ use crate::exposure::Severity;
 use crate::id::{ApprovalId, FindingId, Vantage};
 use crate::observation::words;
 use crate::port::Endpoint;
-use crate::time::Ts;
+use crate::time::{Duration, Ts};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -210,6 +210,19 @@ pub struct Finding {
     pub checked_at: Ts,
 }
 
+/// What a person says about an endpoint that nothing could be found out about (D11): it is kept, marked, and off the queue.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndpointNote {
+    /// Where.
+    pub endpoint: Endpoint,
+    /// What it is, in that person's words: `badge readers, line protocol`.
+    pub text: String,
+    /// Who says so.
+    pub by: String,
+    /// When.
+    pub at: Ts,
+}
+
 /// An agreement that default pairs may be tried on a range, for a time. Off unless there is one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Approval {
@@ -233,4 +246,16 @@ pub struct Approval {
     pub created_at: Ts,
     /// When it was taken back.
     pub revoked_at: Option<Ts>,
+    /// By whom.
+    pub revoked_by: Option<String>,
+}
+
+impl Approval {
+    /// Longest time one may hold.
+    pub const LONGEST: Duration = Duration::days(30);
+
+    /// Whether it is in force.
+    pub fn in_force(&self, now: Ts) -> bool {
+        self.revoked_at.is_none() && self.not_before <= now && now < self.until
+    }
 }

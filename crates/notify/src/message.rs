@@ -8,6 +8,7 @@ use minijinja::value::Serde;
 use minijinja::{AutoEscape, Environment};
 use model::alert::{Alert, AlertKind, Language, Notification, NotificationState, Receiver};
 use model::catalog::Catalog;
+use model::check::Checks;
 use model::exposure::Severity;
 use model::{NotificationId, ReceiverId, Ts};
 use serde::Serialize;
@@ -79,6 +80,8 @@ struct Line {
     owner: Option<String>,
     observed: String,
     evidence: Option<String>,
+    /// What checks have proved, the worst first.
+    proved: Vec<String>,
     advice: Option<String>,
     url: Option<String>,
     /// It speaks of a segment, not of an endpoint.
@@ -108,8 +111,15 @@ impl<'a> Message<'a> {
         self.alerts.len().max(self.notification.alerts.len())
     }
 
-    /// What to do about the alert's service, where the catalogue knows.
+    /// What to do about what was proved, or else about the alert's service, where the catalogue knows.
     pub fn advice(&self, alert: &Alert) -> Option<&'static str> {
+        let proved = alert.findings.first().and_then(|f| Checks::builtin().get(&f.check));
+        if let Some(check) = proved {
+            return Some(match self.receiver.language {
+                Language::En => &check.advice.en,
+                Language::Zh => &check.advice.zh,
+            });
+        }
         let text = &Catalog::builtin().get(alert.entry.as_deref()?)?.advice;
         Some(match self.receiver.language {
             Language::En => &text.en,
@@ -150,7 +160,11 @@ impl<'a> Message<'a> {
             (Some(first), Some(severity)) => {
                 let word = words::severity(severity, lang);
                 let what = first.service.clone().or_else(|| first.entry.clone()).unwrap_or_default();
-                let kind = words::kind(first.kind, lang);
+                // Of a finding the subject says what it is.
+                let kind = match first.findings.first().filter(|_| first.kind == AlertKind::FindingProved) {
+                    Some(finding) => words::finding(finding, lang),
+                    None => words::kind(first.kind, lang).to_owned(),
+                };
                 let owner = first.owner.as_deref().unwrap_or(words::labels(lang).nobody);
                 let all_closed = closed == sorted.len();
                 match (sorted.len(), zh) {
@@ -255,9 +269,12 @@ impl<'a> Message<'a> {
                 Some(note) => Some(words::silent(note, lang)),
                 None => alert.reason.map(|r| words::reason(r, lang).to_owned()),
             },
+            proved: alert.findings.iter().map(|f| words::finding(f, lang)).collect(),
             // a closed door needs no advice, and a digest is to be short
             advice: match alert.kind {
-                AlertKind::Opened if !self.notification.digest => self.advice(alert).map(str::to_owned),
+                AlertKind::Opened | AlertKind::FindingProved if !self.notification.digest => {
+                    self.advice(alert).map(str::to_owned)
+                }
                 AlertKind::SegmentUnknown => Some(words::blind_advice(lang).to_owned()),
                 _ => None,
             },

@@ -1,8 +1,10 @@
 //! The words of notifications in both languages. The console has its own; addresses and product names are never translated.
 
 use model::Reason;
-use model::alert::{AlertKind, Language};
+use model::alert::{AlertKind, FindingNote, Language};
+use model::check::Checks;
 use model::exposure::{RiskKind, Severity};
+use model::finding::FindingKind;
 use model::segment::SegmentNote;
 use serde::Serialize;
 
@@ -19,6 +21,7 @@ pub(crate) struct Labels {
     pub owner: &'static str,
     pub observed: &'static str,
     pub evidence: &'static str,
+    pub proved: &'static str,
     pub advice: &'static str,
     pub open_console: &'static str,
     pub unknown: &'static str,
@@ -41,6 +44,7 @@ const EN: Labels = Labels {
     owner: "owner",
     observed: "observed",
     evidence: "evidence",
+    proved: "proved",
     advice: "what to do",
     open_console: "open in the console",
     unknown: "not identified",
@@ -63,6 +67,7 @@ const ZH: Labels = Labels {
     owner: "负责人",
     observed: "发现时间",
     evidence: "依据",
+    proved: "检查发现",
     advice: "处置建议",
     open_console: "在控制台查看",
     unknown: "未识别",
@@ -93,6 +98,8 @@ pub(crate) fn kind(kind: AlertKind, language: Language) -> &'static str {
         (AlertKind::SegmentUnknown, Language::Zh) => "状态未知",
         (AlertKind::SegmentKnown, Language::En) => "known again",
         (AlertKind::SegmentKnown, Language::Zh) => "恢复可观测",
+        (AlertKind::FindingProved, Language::En) => "finding",
+        (AlertKind::FindingProved, Language::Zh) => "检查发现问题",
     }
 }
 
@@ -137,6 +144,27 @@ pub(crate) fn reason(reason: Reason, language: Language) -> &'static str {
     match language {
         Language::En => en,
         Language::Zh => zh,
+    }
+}
+
+/// What a check proved, as the catalogue puts it; for a check that it does not have, the kind of thing.
+pub(crate) fn finding(note: &FindingNote, language: Language) -> String {
+    if let Some(check) = Checks::builtin().get(&note.check) {
+        return match language {
+            Language::En => check.title.en.clone(),
+            Language::Zh => check.title.zh.clone(),
+        };
+    }
+    let (en, zh) = match note.kind {
+        FindingKind::UnauthenticatedAccess => ("access without credentials", "未授权访问"),
+        FindingKind::DefaultCredential => ("a default password signs in", "默认口令可登录"),
+        FindingKind::WeakConfiguration => ("weak configuration", "配置不安全"),
+        FindingKind::WeakTls => ("weak TLS", "TLS 配置不安全"),
+        FindingKind::Amplification => ("can be made to flood others", "可被利用放大流量"),
+    };
+    match language {
+        Language::En => format!("{en} ({})", note.check),
+        Language::Zh => format!("{zh}（{}）", note.check),
     }
 }
 

@@ -6,6 +6,7 @@
 
 pub mod blackout;
 pub mod budget;
+pub mod checks;
 pub mod expand;
 pub mod follow_up;
 pub mod preset;

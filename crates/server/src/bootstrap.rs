@@ -51,6 +51,7 @@ pub async fn ensure_watched(ctx: &Context, ranges: &[IpRange]) -> Result<usize, 
             observe_until: (observe.0 > 0).then(|| now.plus(observe)),
             rate_pps: None,
             per_target_pps: None,
+            check_ceiling: Default::default(),
             created_at: now,
             updated_at: now,
         })

@@ -10,15 +10,21 @@ use crate::live::Topic;
 use async_trait::async_trait;
 use model::address::IpRange;
 use model::asset::Asset;
-use model::job::Job;
+use model::audit::AuditEntry;
+use model::finding::CheckPolicy;
+use model::job::{Job, Work};
 use model::settings::Settings;
-use model::{Duration, JobId, Scope, Ts};
+use model::{AuditId, Duration, JobId, Scope, Ts};
+use plan::checks::{ATTEMPTS_SPAN, policies, policy_for, tried};
 use plan::expand::targets_of;
 use plan::silent_from;
-use std::collections::HashMap;
+use serde_json::json;
+use std::collections::{BTreeSet, HashMap};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 use store::{LeaseQuery, StoreError};
+use uuid::Uuid;
 use wire::{
     Dispatch, Heartbeat, HeartbeatReply, JobOffer, LeaseReply, LeaseRequest, NodePace, RangePace, Report, ReportReply, WireError,
 };
@@ -74,7 +80,8 @@ impl Dispatcher {
                 Verdict::Now(scope) => {
                     self.handed().insert(job.id, Handed { fencing: job.fencing, scope: scope.ranges().to_vec() });
                     let quiet_from = silent_from(&authority.blackouts, scope.ranges(), now);
-                    offers.push(offer(job, scope, quiet_from));
+                    let checks = self.check_policies(job, &scope, &authority.assets, now).await?;
+                    offers.push(offer(job, scope, quiet_from, checks));
                 }
             }
         }
@@ -82,6 +89,42 @@ impl Dispatcher {
         // Kept for the polls that follow: an older answer would take the caps away again while these jobs go on (PR-7).
         *self.pace.lock().await = Some((Instant::now(), fresh.clone()));
         Ok((offers, fresh))
+    }
+
+    /// What may be checked of a job's endpoints. Where an approval lets accounts be tried, their addresses are held for this
+    /// lease first: another lease that may still be at it, or that was lost with what it tried, leaves nothing to be tried here.
+    async fn check_policies(&self, job: &Job, scope: &Scope, assets: &[Asset], now: Ts) -> Result<Vec<CheckPolicy>, StoreError> {
+        let Work::Identify { endpoints } = &job.work else { return Ok(Vec::new()) };
+        let store = &self.context.store;
+        let targets = scope.ranges();
+        let approvals = store.approvals_open(now).await?;
+        let plain = policies(assets, &approvals, &[], &[], targets, now);
+        let ips: BTreeSet<IpAddr> = endpoints.iter().map(|e| e.ip).filter(|ip| scope.contains(*ip)).collect();
+        let wanted = tried(ips, &plain);
+        if wanted.is_empty() {
+            return Ok(plain);
+        }
+        let since = now.minus(ATTEMPTS_SPAN);
+        let used: BTreeSet<_> =
+            wanted.iter().filter_map(|ip| policy_for(*ip, &plain)?.credentials.as_ref().map(|c| c.approval)).collect();
+        let entry = AuditEntry {
+            id: AuditId(Uuid::now_v7()),
+            at: now,
+            actor: "system".into(),
+            from: None,
+            action: "approval.use".into(),
+            subject: format!("job:{}", job.id),
+            result: "ok".into(),
+            detail: json!({ "approvals": used, "addresses": wanted.iter().take(100).collect::<Vec<_>>() }),
+        };
+        let held = store.hold_attempts(job.id, job.fencing, &wanted, since, now, &entry).await?;
+        if !held.is_empty() {
+            tracing::info!(job = %job.id, addresses = held.len(), "attempts to sign in may still be going on there, or were lost; none are made");
+        }
+        // Read after the hold, so that whatever an earlier lease reported before it let go is among it.
+        let wanted: Vec<IpRange> = wanted.into_iter().map(IpRange::single).collect();
+        let spent = store.attempts_since(&wanted, since).await?;
+        Ok(policies(assets, &approvals, &spent, &held, targets, now))
     }
 
     /// The caps in force, at most [`PACE_AGE`] old: nodes ask twice a second, and their jobs go on under the answer.
@@ -178,7 +221,7 @@ impl Dispatch for Dispatcher {
     }
 }
 
-fn offer(job: &Job, scope: Scope, quiet_from: Option<Ts>) -> JobOffer {
+fn offer(job: &Job, scope: Scope, quiet_from: Option<Ts>, check_policies: Vec<CheckPolicy>) -> JobOffer {
     let (high, low) = job.id.0.as_u64_pair();
     JobOffer {
         id: job.id,
@@ -193,6 +236,7 @@ fn offer(job: &Job, scope: Scope, quiet_from: Option<Ts>) -> JobOffer {
         engine: job.engine.clone(),
         // Another order with every attempt, so that a place that broke one does not break the next at the same point.
         seed: high ^ low.rotate_left(17) ^ job.fencing.cast_unsigned(),
+        check_policies,
     }
 }
 

@@ -22,13 +22,13 @@ use model::observation::{Liveness, SeenFrom};
 use model::port_state::{Host, Phase};
 use model::settings::Settings;
 use model::task::TaskKind;
-use model::{AlertId, Duration, Endpoint, ExposureId, HostObservation, JobId, NodeName, State, Ts, Vantage};
+use model::{AlertId, AuditId, Duration, Endpoint, ExposureId, HostObservation, JobId, NodeName, State, Ts, Vantage};
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
-use store::{AlertFilter, End, ExposureFilter, IngestBatch, IngestOutcome, Paging, StoreError};
+use store::{AlertFilter, Attempt, End, ExposureFilter, IngestBatch, IngestOutcome, Paging, StoreError};
 use tokio::sync::Mutex;
 use uuid::Uuid;
 use wire::{Report, ReportReply};
@@ -137,6 +137,7 @@ impl Ingest {
         watches.settle(&self.context.store, &authority, &mut batch).await?;
         let wanted = Wanted { dossiers: &dossiers, new_hosts: &hosts.new, doubted_hosts: &hosts.doubted, watches: &watches };
         turn.follow_ups.plan(&self.context, Some(job), &wanted, now, &mut batch).await?;
+        self.attempts(report, &seen, &mut batch).await?;
         batch.hosts = hosts.write;
         batch.coverage = seen.coverage;
         batch.end = report.end.as_ref().map(|end| match end {
@@ -342,6 +343,7 @@ impl Ingest {
         let mut endpoints: BTreeSet<Endpoint> = seen.observations.iter().map(|o| o.endpoint).collect();
         endpoints.extend(seen.identifications.iter().map(|i| i.endpoint));
         endpoints.extend(seen.panels.iter().map(|p| p.endpoint));
+        endpoints.extend(seen.checks.iter().map(|c| c.endpoint));
         if !hosts.pseudo_now.is_empty() || !hosts.plain_now.is_empty() {
             // What was believed about the host's other doors has to be looked at again.
             let ranges: Vec<IpRange> = hosts.pseudo_now.iter().chain(&hosts.plain_now).copied().map(IpRange::single).collect();
@@ -352,6 +354,9 @@ impl Ingest {
         let keys: Vec<SeenFrom> = endpoints.iter().map(key).collect();
         let mut ports = store.port_states(&keys).await?;
         let mut exposures = store.exposures_by(&keys).await?;
+        // Nothing is proved of what was never seen open.
+        let known: Vec<SeenFrom> = keys.iter().filter(|key| ports.contains_key(key)).cloned().collect();
+        let mut findings = store.findings_by(&known).await?;
         let opening: Vec<Endpoint> = seen
             .observations
             .iter()
@@ -366,6 +371,7 @@ impl Ingest {
             d.host_pseudo = hosts.pseudo.contains(&key.endpoint.ip);
             d.last_covered = covered.get(&key.endpoint).copied();
             d.watch = watches.of(key.endpoint.ip);
+            d.findings = findings.remove(&key).unwrap_or_default().into_iter().map(|f| (f.check.clone(), f)).collect();
             dossiers.insert(key.endpoint, d);
         }
         let mut observations: Vec<_> = seen.observations.iter().collect();
@@ -389,6 +395,13 @@ impl Ingest {
                 judge.panel(d, seen, &mut mint);
             }
         }
+        let mut checks: Vec<_> = seen.checks.iter().collect();
+        checks.sort_by_key(|c| c.observed_at);
+        for run in checks {
+            if let Some(d) = dossiers.get_mut(&run.endpoint) {
+                judge.check(d, run, &mut mint);
+            }
+        }
         let mut settled = Vec::with_capacity(dossiers.len());
         for (endpoint, mut d) in dossiers {
             judge.settle(&mut d, &mut mint);
@@ -402,6 +415,7 @@ impl Ingest {
                 batch.port_states.extend(d.port.clone());
             }
             batch.exposures.extend(d.change.as_ref().map(|c| c.after.clone()));
+            batch.findings.append(&mut d.findings_changed);
             batch.events.append(&mut d.events);
             batch.alerts.extend(d.alert.clone());
             settled.push(d);
@@ -411,11 +425,60 @@ impl Ingest {
 
     /// Whether somebody was told, or is about to be, that this opening began.
     async fn told(&self, exposure: ExposureId, opening: u32) -> Result<bool, StoreError> {
-        // An opening has at most three of that kind, one for each kind of risk; the newest come first.
+        // An opening has few of those kinds, one for each kind of risk and proof; the newest come first.
         let filter = AlertFilter { exposure: Some(exposure), ..AlertFilter::default() };
         let alerts = self.context.store.alerts(&filter, Paging::first(20)).await?.items;
-        let opened = |a: &model::alert::Alert| a.kind == AlertKind::Opened && a.opening == opening;
+        let opened =
+            |a: &model::alert::Alert| matches!(a.kind, AlertKind::Opened | AlertKind::FindingProved) && a.opening == opening;
         Ok(alerts.iter().any(|a| opened(a) && a.state != AlertState::Suppressed))
+    }
+
+    /// Attempts to sign in: counted against the next ones, and audited one by one. Neither holds a secret.
+    async fn attempts(&self, report: &Report, seen: &Admitted, batch: &mut IngestBatch) -> Result<(), StoreError> {
+        let now = batch.now;
+        if seen.checks.iter().all(|c| c.attempts.is_empty()) {
+            return Ok(());
+        }
+        let approvals = self.context.store.approvals().await?;
+        for run in &seen.checks {
+            for tried in &run.attempts {
+                // Of several the one that lasts longest comes first; that is the one the policies name.
+                let under = approvals.iter().find(|a| {
+                    a.range.contains(run.endpoint.ip)
+                        && a.not_before <= tried.at
+                        && tried.at < a.until
+                        && a.created_at <= tried.at
+                });
+                if under.is_none() {
+                    tracing::error!(node = %report.node, endpoint = %run.endpoint, account = tried.account, "an attempt to sign in without an approval");
+                }
+                batch.attempts.push(Attempt {
+                    endpoint: run.endpoint,
+                    account: tried.account.clone(),
+                    pair: tried.pair.clone(),
+                    check: run.check.clone(),
+                    outcome: tried.outcome,
+                    approval: under.map(|a| a.id),
+                    node: report.node.clone(),
+                    at: tried.at,
+                });
+                batch.audit.push(AuditEntry {
+                    id: AuditId(mint()),
+                    at: now,
+                    actor: format!("node:{}", report.node),
+                    from: None,
+                    action: "credential.attempt".into(),
+                    subject: format!("endpoint:{}", run.endpoint),
+                    result: tried.outcome.to_string(),
+                    detail: json!({
+                        "check": run.check, "account": tried.account, "pair": tried.pair, "at": tried.at,
+                        "approval": under.map(|a| a.id), "job": report.job,
+                    }),
+                });
+            }
+        }
+        metrics::counter!("portreeve_credential_attempts_total").increment(batch.attempts.len() as u64);
+        Ok(())
     }
 
     /// One alert for each host that answers on every port, carried by the first of its open exposures: when the host is
@@ -455,6 +518,10 @@ impl Ingest {
         metrics::counter!("portreeve_events_recorded_total").increment(batch.events.len() as u64);
         if !batch.exposures.is_empty() {
             live.changed(Topic::Exposures);
+        }
+        if !batch.findings.is_empty() {
+            metrics::counter!("portreeve_findings_recorded_total").increment(batch.findings.len() as u64);
+            live.changed(Topic::Findings);
         }
         if !batch.port_states.is_empty() {
             live.changed(Topic::Endpoints);
@@ -547,6 +614,9 @@ fn no_batch() -> IngestBatch {
         port_states: Vec::new(),
         hosts: Vec::new(),
         exposures: Vec::new(),
+        findings: Vec::new(),
+        attempts: Vec::new(),
+        audit: Vec::new(),
         segments: Vec::new(),
         events: Vec::new(),
         alerts: Vec::new(),

@@ -3,6 +3,7 @@
 //! A node cannot invent endpoints, nor say that it will see them tomorrow. What the sightings mean is left to `ingest`.
 
 use model::address::{IpRange, merge};
+use model::finding::{CheckRun, CredentialAttempt, Evidence, Verdict};
 use model::job::Work;
 use model::port_state::Coverage;
 use model::service::{Identification, PanelObservation};
@@ -22,6 +23,8 @@ pub struct Admitted {
     pub identifications: Vec<Identification>,
     /// Front pages.
     pub panels: Vec<PanelObservation>,
+    /// How checks ended.
+    pub checks: Vec<CheckRun>,
     /// Hosts that answer on every port.
     pub pseudo_open: Vec<PseudoOpenHost>,
     /// Ground covered.
@@ -33,8 +36,8 @@ pub struct Admitted {
 impl Admitted {
     /// Number of sightings taken.
     pub fn taken(&self) -> u64 {
-        (self.observations.len() + self.hosts.len() + self.identifications.len() + self.panels.len() + self.pseudo_open.len())
-            as u64
+        let named = self.observations.len() + self.hosts.len() + self.identifications.len() + self.panels.len();
+        (named + self.checks.len() + self.pseudo_open.len()) as u64
     }
 }
 
@@ -81,6 +84,7 @@ pub fn admit(report: &Report, work: &Work, allowed: Option<&[IpRange]>, now: Ts)
         + sightings.hosts.len()
         + sightings.identifications.len()
         + sightings.panels.len()
+        + sightings.checks.len()
         + sightings.pseudo_open.len();
     for o in sightings.observations.iter().filter(|o| about.endpoint(o.endpoint)) {
         out.observations.push(Observation { observed_at: o.observed_at.min(now), ..o.clone() });
@@ -94,13 +98,54 @@ pub fn admit(report: &Report, work: &Work, allowed: Option<&[IpRange]>, now: Ts)
     for p in sightings.panels.iter().filter(|p| about.endpoint(p.endpoint)) {
         out.panels.push(PanelObservation { observed_at: p.observed_at.min(now), ..p.clone() });
     }
+    // Only who was to identify an endpoint was to check it.
+    let identifies = matches!(work, Work::Identify { .. });
+    out.checks.extend(sightings.checks.iter().filter(|c| identifies && about.endpoint(c.endpoint)).filter_map(|c| check(c, now)));
     for p in sightings.pseudo_open.iter().filter(|p| about.host(p.ip)) {
         out.pseudo_open.push(PseudoOpenHost { observed_at: p.observed_at.min(now), ..p.clone() });
     }
-    let taken = out.observations.len() + out.hosts.len() + out.identifications.len() + out.panels.len() + out.pseudo_open.len();
-    out.refused = (total - taken) as u64;
+    out.refused = total as u64 - out.taken();
     out.coverage = sightings.coverage.as_ref().and_then(|c| coverage(c, &about, report, now));
     out
+}
+
+/// Longest id of a check or a pair, and longest name of an account, in characters.
+const MAX_NAME: usize = 100;
+/// Longest answer that is kept as evidence, in characters: what `model` promises.
+const MAX_RESPONSE: usize = 512;
+/// Longest reason, and longest value of a field that was read.
+const MAX_TEXT: usize = 300;
+/// Fields read from one answer, and attempts of one run: a pair, its controls, and room.
+const MAX_FIELDS: usize = 32;
+const MAX_TRIED: usize = 16;
+
+/// One run, cut to the lengths that are kept. None without a name that a catalogue could have, or proved by nothing.
+fn check(run: &CheckRun, now: Ts) -> Option<CheckRun> {
+    let named = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.';
+    let sound = (1..=MAX_NAME).contains(&run.check.len()) && run.check.chars().all(named);
+    if !sound || (run.verdict == Verdict::Proved) != run.evidence.is_some() {
+        return None;
+    }
+    let cut = |text: &str, most: usize| text.chars().take(most).collect::<String>();
+    let evidence = run.evidence.as_ref().map(|e| Evidence {
+        request: cut(&e.request, MAX_TEXT),
+        response: cut(&e.response, MAX_RESPONSE),
+        sha256: cut(&e.sha256, 64),
+        fields: e.fields.iter().take(MAX_FIELDS).map(|(k, v)| (cut(k, MAX_NAME), cut(v, MAX_TEXT))).collect(),
+    });
+    let attempt = |a: &CredentialAttempt| CredentialAttempt {
+        account: cut(&a.account, MAX_NAME),
+        pair: cut(&a.pair, MAX_NAME),
+        at: a.at.min(now),
+        ..a.clone()
+    };
+    Some(CheckRun {
+        evidence,
+        reason: run.reason.as_deref().map(|r| cut(r, MAX_TEXT)),
+        attempts: run.attempts.iter().take(MAX_TRIED).map(attempt).collect(),
+        observed_at: run.observed_at.min(now),
+        ..run.clone()
+    })
 }
 
 /// The ground covered, no wider than the job was.

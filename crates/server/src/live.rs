@@ -29,6 +29,8 @@ pub enum Topic {
     Settings,
     /// Segments and their canaries.
     Segments,
+    /// Findings and approvals.
+    Findings,
 }
 
 impl Topic {
@@ -44,6 +46,7 @@ impl Topic {
         Topic::Assets,
         Topic::Settings,
         Topic::Segments,
+        Topic::Findings,
     ];
 
     /// Its name in the event stream.
@@ -59,6 +62,7 @@ impl Topic {
             Topic::Assets => "assets",
             Topic::Settings => "settings",
             Topic::Segments => "segments",
+            Topic::Findings => "findings",
         }
     }
 }

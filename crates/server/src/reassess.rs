@@ -25,12 +25,14 @@ pub async fn reassess(context: &Context) -> Result<usize, StoreError> {
     for batch in store.exposures_all_open().await?.chunks(BATCH) {
         let keys: Vec<_> = batch.iter().map(|e| SeenFrom { endpoint: e.endpoint, vantage: e.vantage.clone() }).collect();
         let states = store.port_states(&keys).await?;
+        let findings = store.findings_by(&keys).await?;
         let now = context.now();
         let (mut exposures, mut events, mut alerts) = (Vec::new(), Vec::new(), Vec::new());
         for (exposure, key) in batch.iter().zip(&keys) {
             let asset = assess::asset_for(exposure.endpoint.ip, &assets);
             let state = states.get(key);
-            let change = state.and_then(|s| fold(Some(exposure), s, context.catalog, asset, exposure.id, now));
+            let proved = findings.get(key).map_or(&[][..], Vec::as_slice);
+            let change = state.and_then(|s| fold(Some(exposure), s, context.catalog, asset, proved, exposure.id, now));
             // An opening or a closing belongs to the report that observed it, not to us.
             let Some(change) = change.filter(|c| !c.opened() && !c.closed()) else { continue };
             if let Some(was) = change.risk_was() {

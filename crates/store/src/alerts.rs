@@ -1,9 +1,9 @@
-//! Alerts: what people have to be told, once per exposure, opening, kind and risk. Grouping and sending is `notify`'s.
+//! Alerts: what people have to be told, once per exposure, opening, kind and risk, of findings once per proof. Grouping and sending is `notify`'s.
 
 use crate::ports::endpoint_from;
 use crate::sql::*;
 use crate::{Page, Paging, Result, Store};
-use model::alert::{Alert, AlertState};
+use model::alert::{Alert, AlertKind, AlertState};
 use model::{AlertId, ExposureId, Ts};
 use sea_orm::{ConnectionTrait, QueryResult, Value};
 use std::collections::HashMap;
@@ -20,7 +20,9 @@ pub struct AlertFilter {
 }
 
 const ALERT: &str = "id, kind, state, suppressed_by, exposure, opening, ip, port, proto, risk, severity, entry, service, asset, asset_name, \
-                     owner, reason, observed_at, created_at, segment";
+                     owner, reason, observed_at, created_at, segment, findings";
+/// Written beside those: what tells the alerts about findings of one exposure apart.
+const DERIVED: &str = "about";
 
 fn values(a: &Alert) -> Vec<Value> {
     vec![
@@ -44,7 +46,17 @@ fn values(a: &Alert) -> Vec<Value> {
         a.observed_at.value(),
         a.created_at.value(),
         json_opt(&a.segment),
+        json_opt(&(!a.findings.is_empty()).then_some(&a.findings)),
+        text(&about(a)),
     ]
+}
+
+/// Check and proof of each finding that the alert is about; nothing for an alert about something else.
+fn about(a: &Alert) -> String {
+    if a.kind != AlertKind::FindingProved {
+        return String::new();
+    }
+    a.findings.iter().map(|f| format!("{}@{}", f.check, f.proved_at.0)).collect::<Vec<_>>().join(" ")
 }
 
 fn from(row: &QueryResult) -> Result<Alert> {
@@ -67,12 +79,13 @@ fn from(row: &QueryResult) -> Result<Alert> {
         observed_at: get(row, "observed_at")?,
         created_at: get(row, "created_at")?,
         segment: opt_json(row, "segment")?,
+        findings: opt_json(row, "findings")?.unwrap_or_default(),
     })
 }
 
 pub(crate) async fn insert_alerts<C: ConnectionTrait>(db: &C, alerts: &[Alert]) -> Result<()> {
     let rows = alerts.iter().map(values).collect();
-    insert(db, &format!("INSERT INTO alerts ({ALERT})"), rows, "ON CONFLICT DO NOTHING").await.map(drop)
+    insert(db, &format!("INSERT INTO alerts ({ALERT}, {DERIVED})"), rows, "ON CONFLICT DO NOTHING").await.map(drop)
 }
 
 pub(crate) async fn mark<C: ConnectionTrait>(

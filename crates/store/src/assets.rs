@@ -8,8 +8,7 @@ use model::audit::AuditEntry;
 use model::{AssetId, BlackoutId, ExclusionId, IpRange};
 use sea_orm::{ConnectionTrait, QueryResult, Value};
 
-const ASSET: &str =
-    "id, ip_first, ip_last, name, owner, zone, weight, tags, observe_until, rate_pps, per_target_pps, created_at, updated_at";
+const ASSET: &str = "id, ip_first, ip_last, name, owner, zone, weight, tags, observe_until, rate_pps, per_target_pps, check_ceiling, created_at, updated_at";
 
 fn asset_values(a: &Asset) -> Vec<Value> {
     vec![
@@ -24,6 +23,7 @@ fn asset_values(a: &Asset) -> Vec<Value> {
         value(&a.observe_until),
         value(&a.rate_pps),
         value(&a.per_target_pps),
+        a.check_ceiling.value(),
         a.created_at.value(),
         a.updated_at.value(),
     ]
@@ -41,6 +41,7 @@ fn asset_from(row: &QueryResult) -> Result<Asset> {
         observe_until: opt(row, "observe_until")?,
         rate_pps: opt(row, "rate_pps")?,
         per_target_pps: opt(row, "per_target_pps")?,
+        check_ceiling: get(row, "check_ceiling")?,
         created_at: get(row, "created_at")?,
         updated_at: get(row, "updated_at")?,
     })
@@ -61,7 +62,8 @@ async fn insert_assets<C: ConnectionTrait>(db: &C, assets: &[Asset]) -> Result<(
 
 async fn update<C: ConnectionTrait>(db: &C, asset: &Asset) -> Result<()> {
     let sql = "UPDATE assets SET ip_first = $2, ip_last = $3, name = $4, owner = $5, zone = $6, weight = $7, tags = $8, \
-               observe_until = $9, rate_pps = $10, per_target_pps = $11, created_at = $12, updated_at = $13 WHERE id = $1";
+               observe_until = $9, rate_pps = $10, per_target_pps = $11, check_ceiling = $12, created_at = $13, \
+               updated_at = $14 WHERE id = $1";
     let updated = run_one(db, sql, asset_values(asset), || format!("asset {}", asset.id)).await;
     naming(updated, || format!("an asset of range {}", asset.range))
 }

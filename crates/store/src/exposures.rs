@@ -4,6 +4,7 @@
 
 use crate::alerts::insert_alerts;
 use crate::audit::{append, insert_events};
+use crate::findings::{Proved, ServiceFilter};
 use crate::ports::{by_keys, endpoint_from};
 use crate::search::Search;
 use crate::sql::*;
@@ -55,6 +56,10 @@ pub struct ExposureFilter {
     pub ip: Option<IpAddr>,
     /// High-risk ports and services only.
     pub high_risk_only: bool,
+    /// What answers.
+    pub service: ServiceFilter,
+    /// Of which something is proved, or nothing.
+    pub proved: Option<Proved>,
     /// Severity, then opening, largest first, when none.
     pub sort: Option<Order<ExposureSort>>,
     /// Now.
@@ -74,6 +79,8 @@ impl ExposureFilter {
             asset: None,
             ip: None,
             high_risk_only: false,
+            service: ServiceFilter::default(),
+            proved: None,
             sort: None,
             now,
         }
@@ -83,6 +90,10 @@ impl ExposureFilter {
         let mut sql = Sql::new(" FROM exposures WHERE 1 = 1");
         sql.and("phase =", &self.phase).and_in("risk", &self.risks).and_in("severity", &self.severities);
         sql.and("owner =", &self.owner).and("asset =", &self.asset).and("ip =", &self.ip);
+        self.service.and(&mut sql, "exposures");
+        if let Some(proved) = &self.proved {
+            proved.and(&mut sql, "exposures");
+        }
         if self.high_risk_only {
             sql.and_in("risk", &[RiskKind::HighRiskPort, RiskKind::HighRiskService]);
         }
@@ -132,9 +143,20 @@ const EXPOSURE: &str = "id, ip, port, proto, vantage, phase, risk, severity, ent
                         disposition_until, disposition_by, disposition_note, disposition_at, opening, first_opened_at, opened_at, \
                         closed_at, close_reason, detection_bound, updated_at";
 /// Written beside those, for order and searches.
-const DERIVED: &str = "risk_rank, severity_rank, words";
+const DERIVED: &str = "risk_rank, severity_rank, service_name, service_product, service_version, words";
 /// What an observation moves.
-const OBSERVED: &[&str] = &["phase", "service", "opening", "opened_at", "closed_at", "close_reason", "detection_bound"];
+const OBSERVED: &[&str] = &[
+    "phase",
+    "service",
+    "service_name",
+    "service_product",
+    "service_version",
+    "opening",
+    "opened_at",
+    "closed_at",
+    "close_reason",
+    "detection_bound",
+];
 /// What an assessment moves.
 const ASSESSED: &[&str] =
     &["risk", "severity", "entry", "reasons", "asset", "owner", "zone", "updated_at", "risk_rank", "severity_rank", "words"];
@@ -170,6 +192,9 @@ fn values(e: &Exposure) -> Vec<Value> {
         e.updated_at.value(),
         (e.risk.kind as u8).value(),
         (e.risk.severity as u8).value(),
+        value(&e.service.as_ref().map(|s| s.name.clone())),
+        value(&e.service.as_ref().and_then(|s| s.product.as_ref()).map(|p| p.to_lowercase())),
+        value(&e.service.as_ref().and_then(|s| s.version.clone())),
         text(&words(e)),
     ]
 }

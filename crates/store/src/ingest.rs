@@ -3,9 +3,11 @@
 //! What the report means was decided by `assess`; here it is only written down, and people's decisions are not touched (L12).
 
 use crate::alerts::insert_alerts;
+use crate::approvals::{Attempt, insert_attempts, release_holds};
 use crate::audit::{append, insert_events};
 use crate::coverage::insert_coverage;
 use crate::exposures::{Upsert, upsert_exposures};
+use crate::findings::upsert_findings;
 use crate::hosts::upsert_hosts;
 use crate::jobs::insert_follow_ups;
 use crate::lease::{Held, held, progress};
@@ -18,6 +20,7 @@ use model::alert::Alert;
 use model::audit::AuditEntry;
 use model::event::Event;
 use model::exposure::Exposure;
+use model::finding::Finding;
 use model::job::Job;
 use model::port_state::{Coverage, Host, PortState};
 use model::segment::SegmentState;
@@ -57,6 +60,12 @@ pub struct IngestBatch {
     pub hosts: Vec<Host>,
     /// New and changed exposures. The disposition counts for new ones only.
     pub exposures: Vec<Exposure>,
+    /// New and changed findings, whole.
+    pub findings: Vec<Finding>,
+    /// Attempts to sign in; one that is known is not counted again.
+    pub attempts: Vec<Attempt>,
+    /// What is to be audited of it: every attempt.
+    pub audit: Vec<AuditEntry>,
     /// Segments that are doubted, or are not any more, whole.
     pub segments: Vec<SegmentState>,
     /// Transitions.
@@ -139,6 +148,10 @@ impl Store {
             insert_coverage(&tx, b.job, b.fencing, coverage, b.now).await?;
         }
         progress(&tx, b.job, &held, b.probes_sent).await?;
+        if b.end == Some(End::Done) {
+            // Everything that it tried has been reported. A job that failed may have tried more than it could say.
+            release_holds(&tx, b.job, b.fencing).await?;
+        }
         if let Some(end) = &b.end {
             end_job(&tx, b.job, &held, end, b.now).await?;
         }
@@ -152,6 +165,11 @@ async fn write<C: ConnectionTrait>(db: &C, b: &IngestBatch) -> Result<()> {
     upsert_port_states(db, &b.port_states).await?;
     upsert_hosts(db, &b.hosts).await?;
     upsert_exposures(db, &b.exposures, Upsert::Observed).await?;
+    upsert_findings(db, &b.findings).await?;
+    insert_attempts(db, &b.attempts).await?;
+    for entry in &b.audit {
+        append(db, entry).await?;
+    }
     upsert_segments(db, &b.segments).await?;
     insert_events(db, &b.events).await?;
     insert_alerts(db, &b.alerts).await?;

@@ -5,6 +5,7 @@
 
 mod access;
 mod alerts;
+mod approvals;
 mod assets;
 mod audit;
 mod claim;
@@ -12,6 +13,7 @@ mod counts;
 mod coverage;
 mod error;
 mod exposures;
+mod findings;
 mod hosts;
 mod ingest;
 mod jobs;
@@ -30,10 +32,12 @@ mod sql;
 mod tasks;
 
 pub use alerts::AlertFilter;
+pub use approvals::Attempt;
 pub use audit::{AuditFilter, EventFilter};
 pub use counts::{Backlog, DayCount, Detection, ExposureCell, ExposureCounts, HostCounts, PhaseCounts};
 pub use error::{Result, StoreError};
 pub use exposures::{AddressGroup, ExposureFilter, ExposureSort};
+pub use findings::{FindingFilter, FindingSort, Proved, ServiceFilter};
 pub use hosts::HostFilter;
 pub use ingest::{End, ImportPart, IngestBatch, IngestOutcome};
 pub use jobs::JobFilter;

@@ -1,11 +1,13 @@
 //! The state of endpoints as seen from each vantage. How observations fold into it is `assess`'s.
 
+use crate::findings::{Proved, ServiceFilter};
 use crate::search::Search;
 use crate::sql::*;
 use crate::{Order, Page, Paging, Result, Store};
 use model::address::{self, IpRange};
 use model::observation::SeenFrom;
 use model::port_state::{Phase, PortState};
+use model::service::Identity;
 use model::{Endpoint, State, Vantage};
 use sea_orm::{ConnectionTrait, QueryResult, Value};
 use std::collections::{BTreeMap, HashMap};
@@ -33,8 +35,16 @@ pub struct PortFilter {
     pub state: Option<State>,
     /// Address, start of one, CIDR, range, endpoint, port number, or words of the service or its front page.
     pub search: Option<String>,
-    /// Exact service name.
-    pub service: Option<String>,
+    /// What answers.
+    pub service: ServiceFilter,
+    /// Whose last identification ended in one of these ways; any when empty.
+    pub identities: Vec<Identity>,
+    /// Of which something is proved, or nothing.
+    pub proved: Option<Proved>,
+    /// Only those that a person has said something of, or only the others.
+    pub noted: Option<bool>,
+    /// Exact product of the front page, without case.
+    pub panel_product: Option<String>,
     /// Of this host.
     pub ip: Option<IpAddr>,
     /// This door.
@@ -53,7 +63,7 @@ const PORT: &str = "ip, port, proto, vantage, phase, first_open_at, opened_at, c
                     last_state, last_reason, streak, streak_since, openings, pseudo_open, identity, service, banner, evidence, \
                     identified_at, panel, panel_at";
 /// Written beside those, for filters and searches alone.
-const DERIVED: &str = "service_name, words";
+const DERIVED: &str = "service_name, service_product, service_version, panel_product, words";
 
 fn values(p: &PortState) -> Vec<Value> {
     let e = &p.endpoint;
@@ -83,6 +93,9 @@ fn values(p: &PortState) -> Vec<Value> {
         json_opt(&p.panel),
         value(&p.panel_at),
         value(&p.service.as_ref().map(|s| s.name.clone())),
+        value(&p.service.as_ref().and_then(|s| s.product.as_ref()).map(|p| p.to_lowercase())),
+        value(&p.service.as_ref().and_then(|s| s.version.clone())),
+        value(&p.panel.as_ref().and_then(|p| p.product.as_ref()).map(|p| p.to_lowercase())),
         text(&words(p)),
     ]
 }
@@ -210,7 +223,16 @@ impl Store {
     pub async fn ports(&self, filter: &PortFilter, paging: Paging) -> Result<Page<PortState>> {
         let f = filter;
         let mut sql = Sql::new(" FROM port_states WHERE 1 = 1");
-        sql.and_in("phase", &f.phases).and("last_state =", &f.state).and("service_name =", &f.service);
+        sql.and_in("phase", &f.phases).and("last_state =", &f.state).and_in("identity", &f.identities);
+        f.service.and(&mut sql, "port_states");
+        sql.and("panel_product =", &f.panel_product.as_ref().map(|p| p.to_lowercase()));
+        if let Some(proved) = &f.proved {
+            proved.and(&mut sql, "port_states");
+        }
+        if let Some(noted) = f.noted {
+            sql.push(if noted { " AND EXISTS(" } else { " AND NOT EXISTS(" });
+            sql.push("SELECT 1 FROM endpoint_notes n WHERE n.ip = port_states.ip AND n.port = port_states.port AND n.proto = port_states.proto)");
+        }
         sql.and("ip =", &f.ip).and("vantage =", &f.vantage).and("pseudo_open =", &f.pseudo_open);
         match f.panel {
             Some(true) => drop(sql.push(" AND panel IS NOT NULL")),

@@ -5,9 +5,10 @@
 use crate::{Result, StoreError};
 use model::access::Role;
 use model::alert::{AlertKind, AlertState, Language, NotificationState};
-use model::asset::Zone;
+use model::asset::{CheckCeiling, Zone};
 use model::event::EventKind;
 use model::exposure::{DispositionKind, RiskKind, Severity};
+use model::finding::{AttemptOutcome, FindingKind, FindingPhase};
 use model::id::*;
 use model::job::JobState;
 use model::port_state::Phase;
@@ -198,7 +199,9 @@ ids!(
     SessionId,
     TokenId,
     AuditId,
-    CanaryId
+    CanaryId,
+    FindingId,
+    ApprovalId
 );
 
 macro_rules! bytes {
@@ -244,10 +247,14 @@ macro_rules! words {
 words!(
     AlertKind,
     AlertState,
+    AttemptOutcome,
     CanaryRole,
     Cause,
+    CheckCeiling,
     DispositionKind,
     EventKind,
+    FindingKind,
+    FindingPhase,
     Guard,
     Identity,
     JobState,
@@ -317,14 +324,7 @@ impl Sql {
     }
     /// Appends ` AND` that the column contains the words, without case. The column must hold lower-case text.
     pub(crate) fn and_contains(&mut self, column: &str, words: &str) -> &mut Self {
-        let mut pattern = String::from("%");
-        for c in words.to_lowercase().chars() {
-            if matches!(c, '%' | '_' | '\\') {
-                pattern.push('\\');
-            }
-            pattern.push(c);
-        }
-        pattern.push('%');
+        let pattern = format!("%{}%", escaped(&words.to_lowercase()));
         self.push(&format!(" AND {column} LIKE ")).bind(text(&pattern)).push(" ESCAPE '\\'")
     }
     /// This statement with another beginning; placeholders must only stand in what stays.
@@ -337,6 +337,18 @@ impl Sql {
     pub(crate) async fn run<C: ConnectionTrait>(self, db: &C) -> Result<u64> {
         run(db, &text_for(&self.text, db.get_database_backend()), self.values).await
     }
+}
+
+/// A text in which no character means more than itself to LIKE with a backslash for an escape.
+pub(crate) fn escaped(text: &str) -> String {
+    let mut pattern = String::with_capacity(text.len());
+    for c in text.chars() {
+        if matches!(c, '%' | '_' | '\\') {
+            pattern.push('\\');
+        }
+        pattern.push(c);
+    }
+    pattern
 }
 
 /// SQLite keeps `$7` as a name and looks names up one after the other: ten thousand of them take seconds. In a built statement

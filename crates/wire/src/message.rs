@@ -1,6 +1,7 @@
 //! The messages themselves: plain data, serialisable, nothing of the store's rows or the API's views.
 
 use model::address::IpRange;
+use model::finding::{CheckPolicy, CheckRun};
 use model::job::Work;
 use model::port_state::Coverage;
 use model::service::{Identification, PanelObservation};
@@ -84,6 +85,10 @@ pub struct JobOffer {
     pub engine: Engine,
     /// Seed of the order in which targets are probed.
     pub seed: u64,
+    /// What may be checked of what is identified, by range; where no range holds an address nothing is checked there. The node
+    /// looks at ceiling, time and attempts again before each check.
+    #[serde(default)]
+    pub check_policies: Vec<CheckPolicy>,
 }
 
 /// A node is still at it.
@@ -140,6 +145,9 @@ pub struct Sightings {
     pub identifications: Vec<Identification>,
     /// Front pages.
     pub panels: Vec<PanelObservation>,
+    /// How checks ended.
+    #[serde(default)]
+    pub checks: Vec<CheckRun>,
     /// Hosts that answer on every port, with how many ports accepted.
     pub pseudo_open: Vec<PseudoOpenHost>,
     /// Ground covered; only in a last report that says [`End::Done`].

@@ -39,6 +39,7 @@ fn asset(weight: u8) -> Asset {
         observe_until: None,
         rate_pps: None,
         per_target_pps: None,
+        check_ceiling: Default::default(),
         created_at: Ts(0),
         updated_at: Ts(0),
     }
@@ -63,13 +64,13 @@ fn every_row_of_the_table_holds() {
         state.service = name.map(service);
         state.pseudo_open = pseudo;
         for (weight, expected) in [(6, light), (7, heavy)] {
-            let got = risk(&state, &catalog(), Some(&asset(weight)));
+            let got = risk(&state, &catalog(), Some(&asset(weight)), &[]);
             assert_eq!((got.kind, got.severity), expected, "{port} {name:?} pseudo={pseudo} weight={weight}");
             let raised = usize::from(light.1 != heavy.1 && weight == 7);
             assert_eq!(got.reasons.len(), reasons + raised, "{:?}", got.reasons);
             assert_eq!(got.entry.is_some(), got.kind != ExposedPort);
         }
-        assert_eq!(risk(&state, &catalog(), None).severity, light.1, "no asset counts as light");
+        assert_eq!(risk(&state, &catalog(), None, &[]).severity, light.1, "no asset counts as light");
     }
 }
 

@@ -148,6 +148,7 @@ impl World {
             observe_until: with.get("observe").map(|d| self.now.plus(duration(d))),
             rate_pps: None,
             per_target_pps: None,
+            check_ceiling: Default::default(),
             created_at: self.now,
             updated_at: self.now,
         });

@@ -94,6 +94,7 @@ fn the_segment_of_an_address_is_that_of_its_most_specific_asset() {
         observe_until: None,
         rate_pps: None,
         per_target_pps: None,
+        check_ceiling: Default::default(),
         created_at: Ts(0),
         updated_at: Ts(0),
     };

@@ -89,6 +89,7 @@ impl Server {
         let allowed: Vec<IpRange> = scope.iter().map(|s| s.parse().unwrap()).collect();
         let scope = Scope::new(&allowed, &[]);
         let offer = JobOffer {
+            check_policies: vec![],
             id,
             fencing: 1,
             lease: Duration::millis(600),

@@ -6,6 +6,7 @@
 use crate::error::{Receipt, SendError, chain};
 use crate::message::Message;
 use crate::sign::signature;
+use crate::words;
 use model::alert::{Alert, AlertKind, Destination, Language};
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 use reqwest::{Client, StatusCode, Url};
@@ -66,6 +67,17 @@ struct Item<'a> {
     created_at: String,
     url: Option<String>,
     segment: Option<Segment>,
+    /// What checks have proved, the worst first.
+    findings: Vec<Proved>,
+}
+
+/// Something that a check proved.
+#[derive(Serialize)]
+struct Proved {
+    check: String,
+    kind: &'static str,
+    severity: &'static str,
+    title: String,
 }
 
 /// Of an alert that speaks for a segment: which, and by how many of its canaries.
@@ -244,6 +256,16 @@ fn item<'a>(message: &Message<'a>, alert: &'a Alert) -> Item<'a> {
         observed_at: alert.observed_at.to_string(),
         created_at: alert.created_at.to_string(),
         url: message.url(alert),
+        findings: alert
+            .findings
+            .iter()
+            .map(|f| Proved {
+                check: f.check.clone(),
+                kind: f.kind.as_str(),
+                severity: f.severity.as_str(),
+                title: words::finding(f, message.receiver.language),
+            })
+            .collect(),
         segment: alert.segment.as_ref().map(|s| Segment {
             range: s.range.to_string(),
             vantage: s.vantage.to_string(),

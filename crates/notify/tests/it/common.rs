@@ -33,6 +33,7 @@ pub fn alert(n: u64, host: u8, at_ms: i64) -> Alert {
         observed_at: Ts(at_ms),
         created_at: Ts(at_ms),
         segment: None,
+        findings: vec![],
     }
 }
 

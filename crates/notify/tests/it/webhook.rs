@@ -109,7 +109,8 @@ async fn the_body_follows_schema_1_and_its_signature_holds() {
             "observed_at": "1970-01-01T00:00:01.500Z",
             "created_at": "1970-01-01T00:00:01.500Z",
             "url": "https://portreeve.example.net/endpoints/10.0.0.7/tcp/6379",
-            "segment": null
+            "segment": null,
+            "findings": []
         }]
     });
     assert_eq!(body, expected);

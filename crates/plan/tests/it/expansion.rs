@@ -72,6 +72,7 @@ fn asset(range: &str, tags: &str) -> Asset {
         observe_until: None,
         rate_pps: None,
         per_target_pps: None,
+        check_ceiling: Default::default(),
         created_at: NOW,
         updated_at: NOW,
     }

@@ -139,6 +139,7 @@ impl World {
             observe_until: None,
             rate_pps: None,
             per_target_pps: None,
+            check_ceiling: Default::default(),
             created_at: clock(),
             updated_at: clock(),
         };

@@ -4,6 +4,7 @@
 
 mod canaries;
 mod engines;
+mod findings;
 mod first;
 
 use crate::sql::{all, get, one};
@@ -15,7 +16,7 @@ struct Migrator;
 
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(first::Step), Box::new(canaries::Step), Box::new(engines::Step)]
+        vec![Box::new(first::Step), Box::new(canaries::Step), Box::new(engines::Step), Box::new(findings::Step)]
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod cluster;
 mod faults;
+mod findings;
 mod people;
 mod sample;
 mod seen;

@@ -62,6 +62,7 @@ pub fn asset(range: &str) -> Asset {
         observe_until: Some(at(3600)),
         rate_pps: None,
         per_target_pps: Some(50),
+        check_ceiling: Default::default(),
         created_at: T0,
         updated_at: T0,
     }
@@ -169,6 +170,9 @@ pub fn report(job: &Job, sequence: u32) -> IngestBatch {
         port_states: vec![],
         hosts: vec![],
         exposures: vec![],
+        findings: vec![],
+        attempts: vec![],
+        audit: vec![],
         segments: vec![],
         events: vec![],
         alerts: vec![],
@@ -300,6 +304,7 @@ pub fn alert(exposure: &Exposure) -> Alert {
         observed_at: at(2),
         created_at: at(3),
         segment: None,
+        findings: vec![],
     }
 }
 

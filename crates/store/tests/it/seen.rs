@@ -13,7 +13,7 @@ use model::{Duration, Endpoint, Liveness, State, Ts, Vantage};
 use std::time::Instant;
 use store::{
     AlertFilter, End, EventFilter, ExposureFilter, ExposureSort, HostFilter, IngestBatch, IngestOutcome, LeaseQuery, Order,
-    Paging, PortFilter, PortSort, Store, StoreError,
+    Paging, PortFilter, PortSort, ServiceFilter, Store, StoreError,
 };
 
 on_both!(
@@ -158,9 +158,10 @@ async fn endpoints_are_found_by_what_people_type(db: Db) {
     assert_eq!(doors(PortFilter { phases: vec![Phase::Open, Phase::Closed], ..Default::default() }).await.len(), 3);
     assert_eq!(doors(PortFilter { state: Some(State::Filtered), ..Default::default() }).await, [8443]);
     assert_eq!(doors(PortFilter { pseudo_open: Some(true), ..Default::default() }).await, [80]);
+    let redis = ServiceFilter { name: Some("redis".into()), ..Default::default() };
     assert_eq!(doors(PortFilter { panel: Some(true), ..Default::default() }).await, [6379, 8443]);
     assert_eq!(doors(PortFilter { panel: Some(false), ..Default::default() }).await, [80], "no front page is not an empty one");
-    assert_eq!(doors(PortFilter { service: Some("redis".into()), ..Default::default() }).await, [6379]);
+    assert_eq!(doors(PortFilter { service: redis.clone(), ..Default::default() }).await, [6379]);
     assert_eq!(doors(PortFilter { endpoint: Some(endpoint("10.0.0.9:80/udp")), ..Default::default() }).await, [80]);
     let by = |by, descending| PortFilter { sort: Some(Order { by, descending }), ..Default::default() };
     assert_eq!(doors(by(PortSort::Port, true)).await, [8443, 6379, 80]);

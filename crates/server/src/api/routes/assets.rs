@@ -13,7 +13,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use model::address::{PUBLIC_WITHOUT_AUTHORISATION, public_addresses};
-use model::asset::{Asset, Zone};
+use model::asset::{Asset, CheckCeiling, Zone};
 use model::{AssetId, Duration, IpRange, Ts};
 use serde::Deserialize;
 use serde_json::json;
@@ -151,6 +151,11 @@ async fn build(api: &Api, input: &AssetInput, before: Option<&Asset>) -> Answer<
         observe_until,
         rate_pps: input.rate_pps,
         per_target_pps: input.per_target_pps,
+        check_ceiling: match (input.check_ceiling, before) {
+            (Some(word), _) => word.0,
+            (None, Some(before)) => before.check_ceiling,
+            (None, None) => CheckCeiling::default(),
+        },
         created_at: before.map_or(now, |b| b.created_at),
         updated_at: now,
     })
@@ -255,6 +260,7 @@ mod tests {
             observe_until: None,
             rate_pps: None,
             per_target_pps: None,
+            check_ceiling: Default::default(),
             created_at: Ts(0),
             updated_at: Ts(0),
         };

@@ -1,28 +1,38 @@
-//! Endpoints, hosts and the event log.
+//! Endpoints, hosts and the event log, and what people say of endpoints that nothing could be found out about.
 
+use super::findings::{proved, service};
 use super::segments::doubts;
 use super::{order, paging};
-use crate::api::extract::{Path, Query};
+use crate::api::access::Caller;
+use crate::api::extract::{Body, Path, Query};
 use crate::api::problem::{Fields, Problem};
 use crate::api::views::Page;
 use crate::api::views::endpoint::{EndpointDetail, EndpointView, HostCountsView, HostPageView, HostView, names};
 use crate::api::views::event::EventView;
 use crate::api::views::exposure::ExposureView;
+use crate::api::views::finding::{EndpointNoteInput, EndpointNoteView, in_order};
 use crate::api::{Answer, Api, Use};
+use crate::live::Topic;
 use axum::Json;
 use axum::extract::State;
+use axum::http::StatusCode;
+use model::finding::EndpointNote;
 use model::observation::SeenFrom;
 use model::port_state::{Host, PortState};
 use model::{Endpoint, ExposureId, Proto};
 use serde::Deserialize;
+use serde_json::json;
 use std::net::IpAddr;
 use store::{EventFilter, HostFilter, Paging, PortFilter, PortSort};
 use utoipa::IntoParams;
 use utoipa_axum::router::UtoipaMethodRouter;
 use utoipa_axum::routes;
 
+/// Longest note, in characters.
+const MAX_NOTE: usize = 500;
+
 pub(super) fn routes() -> Vec<UtoipaMethodRouter<Api>> {
-    vec![routes!(list), routes!(get), routes!(hosts), routes!(events)]
+    vec![routes!(list), routes!(get), routes!(say, unsay), routes!(hosts), routes!(events)]
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -33,8 +43,20 @@ struct ListQuery {
     phase: Option<String>,
     /// Address, CIDR, port number, or words of the service.
     search: Option<String>,
-    /// Service name.
+    /// Service name, exactly.
     service: Option<String>,
+    /// Product, exactly, without case.
+    product: Option<String>,
+    /// Version, or how it begins: `7.0` finds `7.0.15`.
+    version: Option<String>,
+    /// How the last identification ended: words separated by commas.
+    identity: Option<String>,
+    /// `any`, `none`, or kinds of findings and ids of checks, separated by commas, that hold.
+    finding: Option<String>,
+    /// Only endpoints that a person has said something of, or only the others.
+    noted: Option<bool>,
+    /// Product of the front page, exactly, without case.
+    panel_product: Option<String>,
     /// Address, exactly.
     ip: Option<String>,
     /// Only endpoints of hosts that answer on every port, or only of others.
@@ -56,9 +78,13 @@ fn key(p: &PortState) -> SeenFrom {
 async fn show(api: &Api, states: Vec<PortState>) -> Answer<Vec<EndpointView>> {
     let keys: Vec<_> = states.iter().map(key).collect();
     let exposures = api.store().exposures_by(&keys).await?;
+    let mut endpoints: Vec<Endpoint> = states.iter().map(|p| p.endpoint).collect();
+    endpoints.dedup();
+    let notes = api.store().endpoint_notes(&endpoints).await?;
     let view = |p: PortState| {
         let exposure = exposures.get(&key(&p)).map(|e| e.id);
-        EndpointView::new(p, exposure)
+        let note = notes.get(&p.endpoint).cloned();
+        EndpointView::new(p, exposure, note)
     };
     Ok(states.into_iter().map(view).collect())
 }
@@ -77,7 +103,11 @@ async fn list(State(api): Use, Query(q): Query<ListQuery>) -> Answer<Json<Page<E
     let filter = PortFilter {
         phases: fields.list("phase", "bad-word", q.phase.as_deref()),
         search: fields.optional_text("search", q.search.as_deref(), 200),
-        service: fields.optional_text("service", q.service.as_deref(), 100),
+        service: service(&mut fields, q.service.as_deref(), q.product.as_deref(), q.version.as_deref()),
+        identities: fields.list("identity", "bad-word", q.identity.as_deref()),
+        proved: proved(&mut fields, q.finding.as_deref()),
+        noted: q.noted,
+        panel_product: fields.optional_text("panel_product", q.panel_product.as_deref(), 200),
         ip: q.ip.as_deref().and_then(|ip| fields.parse::<IpAddr>("ip", "bad-address", ip)),
         pseudo_open: q.pseudo_open,
         panel: q.panel,
@@ -89,11 +119,8 @@ async fn list(State(api): Use, Query(q): Query<ListQuery>) -> Answer<Json<Page<E
     Ok(Json(Page { items: show(&api, page.items).await?, total: page.total }))
 }
 
-/// One endpoint with its exposures, history and host.
-#[utoipa::path(get, path = "/api/v1/endpoints/{ip}/{proto}/{port}", tag = "endpoints", operation_id = "getEndpoint",
-    params(("ip" = String, Path, description = "Address."), ("proto" = String, Path, description = "`tcp` or `udp`."), ("port" = u16, Path, description = "Port.")),
-    responses((status = 200, description = "The endpoint.", body = EndpointDetail)))]
-async fn get(State(api): Use, Path((ip, proto, port)): Path<(String, String, String)>) -> Answer<Json<EndpointDetail>> {
+/// The endpoint that a path names.
+fn named((ip, proto, port): (String, String, String)) -> Answer<Endpoint> {
     let mut fields = Fields::default();
     let address = ip.parse::<IpAddr>().map_err(|_| format!("`{ip}` is not an address"));
     let address = fields.take("ip", "bad-address", address);
@@ -101,11 +128,21 @@ async fn get(State(api): Use, Path((ip, proto, port)): Path<(String, String, Str
     let number = port.parse::<u16>().ok().filter(|&p| p > 0).ok_or_else(|| format!("`{port}` is not a port between 1 and 65535"));
     let port = fields.take("port", "bad-port", number);
     let endpoint = address.zip(proto).zip(port).map(|((ip, proto), port)| Endpoint { ip: ip.to_canonical(), port, proto });
-    let endpoint = fields.finish(endpoint)?;
+    fields.finish(endpoint)
+}
+
+/// One endpoint with its exposures, findings, history and host.
+#[utoipa::path(get, path = "/api/v1/endpoints/{ip}/{proto}/{port}", tag = "endpoints", operation_id = "getEndpoint",
+    params(("ip" = String, Path, description = "Address."), ("proto" = String, Path, description = "`tcp` or `udp`."), ("port" = u16, Path, description = "Port.")),
+    responses((status = 200, description = "The endpoint.", body = EndpointDetail)))]
+async fn get(State(api): Use, Path(path): Path<(String, String, String)>) -> Answer<Json<EndpointDetail>> {
+    let endpoint = named(path)?;
     let filter = PortFilter { endpoint: Some(endpoint), ..PortFilter::default() };
     let states = api.store().ports(&filter, Paging::first(100)).await?.items;
     let keys: Vec<_> = states.iter().map(key).collect();
     let exposures = api.store().exposures_by(&keys).await?;
+    let mut findings: Vec<_> = api.store().findings_by(&keys).await?.into_values().flatten().collect();
+    in_order(&mut findings);
     let events = EventFilter { endpoint: Some(endpoint), ..EventFilter::default() };
     let events = api.store().events(&events, Paging::first(500)).await?.items;
     if states.is_empty() && events.is_empty() {
@@ -126,9 +163,54 @@ async fn get(State(api): Use, Path((ip, proto, port)): Path<(String, String, Str
     Ok(Json(EndpointDetail {
         endpoints: show(&api, states).await?,
         exposures: shown,
+        findings: super::findings::show(&api, findings).await?,
         events: events.into_iter().map(EventView::from).collect(),
         host: hosts.into_iter().map(|h| HostView::new(h, &assets, open)).collect(),
     }))
+}
+
+/// Writes down what a person says that an endpoint is, where nothing could be found out. It leaves the queue; its state,
+/// exposure and findings are not touched.
+#[utoipa::path(put, path = "/api/v1/endpoints/{ip}/{proto}/{port}/note", tag = "endpoints", operation_id = "setEndpointNote",
+    params(("ip" = String, Path, description = "Address."), ("proto" = String, Path, description = "`tcp` or `udp`."), ("port" = u16, Path, description = "Port.")),
+    request_body = EndpointNoteInput, responses((status = 200, description = "The note.", body = EndpointNoteView)))]
+async fn say(
+    State(api): Use,
+    caller: Caller,
+    Path(path): Path<(String, String, String)>,
+    Body(input): Body<EndpointNoteInput>,
+) -> Answer<Json<EndpointNoteView>> {
+    let endpoint = named(path)?;
+    let mut fields = Fields::default();
+    let text = fields.text("text", &input.text, MAX_NOTE);
+    let text = fields.finish(text)?;
+    let filter = PortFilter { endpoint: Some(endpoint), ..PortFilter::default() };
+    if api.store().ports(&filter, Paging::first(1)).await?.total == 0 {
+        return Err(Problem::not_found(format!("{endpoint} has never been seen open")));
+    }
+    let before = api.store().endpoint_notes(&[endpoint]).await?.remove(&endpoint);
+    let now = api.now();
+    let note = EndpointNote { endpoint, text, by: caller.actor(), at: now };
+    let detail = json!({ "from": before.map(|n| n.text), "to": note.text });
+    let entry = caller.audit(now, "endpoint.note", format!("endpoint:{endpoint}"), detail);
+    api.store().set_endpoint_note(&note, &entry).await?;
+    api.changed(Topic::Endpoints);
+    Ok(Json(note.into()))
+}
+
+/// Takes back what was said of an endpoint. It is on the queue again if nothing can be found out about it.
+#[utoipa::path(delete, path = "/api/v1/endpoints/{ip}/{proto}/{port}/note", tag = "endpoints", operation_id = "deleteEndpointNote",
+    params(("ip" = String, Path, description = "Address."), ("proto" = String, Path, description = "`tcp` or `udp`."), ("port" = u16, Path, description = "Port.")),
+    responses((status = 204, description = "Taken back.")))]
+async fn unsay(State(api): Use, caller: Caller, Path(path): Path<(String, String, String)>) -> Answer<StatusCode> {
+    let endpoint = named(path)?;
+    let before = api.store().endpoint_notes(&[endpoint]).await?.remove(&endpoint);
+    let before = before.ok_or_else(|| Problem::not_found(format!("nobody has said anything of {endpoint}")))?;
+    let detail = json!({ "from": before.text, "to": null });
+    let entry = caller.audit(api.now(), "endpoint.unnote", format!("endpoint:{endpoint}"), detail);
+    api.store().delete_endpoint_note(endpoint, &entry).await?;
+    api.changed(Topic::Endpoints);
+    Ok(StatusCode::NO_CONTENT)
 }
 
 #[derive(Debug, Deserialize, IntoParams)]

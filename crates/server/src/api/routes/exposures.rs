@@ -2,6 +2,7 @@
 //!
 //! Whether an exposure is open is never decided here; that only observations do.
 
+use super::findings::{proved, service};
 use super::segments::doubts;
 use super::{order, paging};
 use crate::api::access::Caller;
@@ -14,6 +15,7 @@ use crate::api::views::event::EventView;
 use crate::api::views::exposure::{
     AddressGroupView, AssetNames, BulkDispositionInput, ChangedView, DispositionInput, ExposureDetail, ExposureView,
 };
+use crate::api::views::finding::in_order;
 use crate::api::{Answer, Api, Use};
 use crate::live::Topic;
 use axum::Json;
@@ -63,6 +65,14 @@ struct ListQuery {
     owner: Option<String>,
     /// Id of an asset.
     asset: Option<String>,
+    /// Service name, exactly.
+    service: Option<String>,
+    /// Product, exactly, without case.
+    product: Option<String>,
+    /// Version, or how it begins: `7.0` finds `7.0.15`.
+    version: Option<String>,
+    /// `any`, `none`, or kinds of findings and ids of checks, separated by commas, that hold.
+    finding: Option<String>,
     /// `severity`, `opened_at`, `ip`, `port` or `updated_at`, with `-` before it for descending.
     sort: Option<String>,
     /// Items to skip; 0 when absent.
@@ -92,6 +102,14 @@ struct ExportQuery {
     /// As for the list.
     asset: Option<String>,
     /// As for the list.
+    service: Option<String>,
+    /// As for the list.
+    product: Option<String>,
+    /// As for the list.
+    version: Option<String>,
+    /// As for the list.
+    finding: Option<String>,
+    /// As for the list.
     sort: Option<String>,
 }
 
@@ -106,6 +124,8 @@ fn filter(q: &ListQuery, now: Ts) -> Answer<ExposureFilter> {
     filter.search = fields.optional_text("search", q.search.as_deref(), 200);
     filter.owner = fields.optional_text("owner", q.owner.as_deref(), 200);
     filter.asset = q.asset.as_deref().and_then(|id| fields.parse::<AssetId>("asset", "bad-id", id));
+    filter.service = service(&mut fields, q.service.as_deref(), q.product.as_deref(), q.version.as_deref());
+    filter.proved = proved(&mut fields, q.finding.as_deref());
     let keys = [
         ("severity", ExposureSort::Severity),
         ("opened_at", ExposureSort::OpenedAt),
@@ -185,6 +205,10 @@ async fn export(State(api): Use, Query(q): Query<ExportQuery>) -> Answer<Respons
         search: q.search,
         owner: q.owner,
         asset: q.asset,
+        service: q.service,
+        product: q.product,
+        version: q.version,
+        finding: q.finding,
         sort: q.sort,
         ..ListQuery::default()
     };
@@ -310,12 +334,18 @@ async fn get(State(api): Use, Path(id): Path<Uuid>) -> Answer<Json<ExposureDetai
     let alerts = AlertFilter { exposure: Some(exposure.id), ..AlertFilter::default() };
     let events = api.store().events(&events, Paging::first(500)).await?.items;
     let alerts = api.store().alerts(&alerts, Paging::first(500)).await?.items;
+    let key = key(&exposure);
+    let mut findings = api.store().findings_by(std::slice::from_ref(&key)).await?.remove(&key).unwrap_or_default();
+    in_order(&mut findings);
+    let notes = api.store().endpoint_notes(&[exposure.endpoint]).await?;
+    let note = notes.get(&exposure.endpoint).cloned();
     let assets = api.store().assets().await?;
     let (names, doubts) = (names(&assets), doubts(&api, assets).await?);
     let (observed, exposure_id) = (state.as_ref().map(|s| s.last_observed_at), exposure.id);
     Ok(Json(ExposureDetail {
         exposure: ExposureView::new(exposure, observed, &names, &doubts, api.now()),
-        endpoint: state.map(|s| EndpointView::new(s, Some(exposure_id))),
+        endpoint: state.map(|s| EndpointView::new(s, Some(exposure_id), note)),
+        findings: super::findings::show(&api, findings).await?,
         events: events.into_iter().map(EventView::from).collect(),
         alerts: alerts.into_iter().map(AlertView::from).collect(),
     }))

@@ -13,7 +13,7 @@ use axum::Json;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use model::asset::{Asset, Zone};
+use model::asset::{Asset, CheckCeiling, Zone};
 use model::{AssetId, IpRange, Ts};
 use serde::Deserialize;
 use serde_json::json;
@@ -25,7 +25,8 @@ use utoipa_axum::routes;
 use uuid::Uuid;
 
 /// Columns of the file, in the order of the export.
-const COLUMNS: &[&str] = &["range", "name", "owner", "zone", "weight", "tags", "observe_until", "rate_pps", "per_target_pps"];
+const COLUMNS: &[&str] =
+    &["range", "name", "owner", "zone", "weight", "tags", "observe_until", "rate_pps", "per_target_pps", "check_ceiling"];
 /// Most rows of one file; more belong in several.
 const MAX_ROWS: usize = 100_000;
 
@@ -142,7 +143,7 @@ fn columns(header: &csv::StringRecord) -> Answer<HashMap<String, usize>> {
     Ok(columns)
 }
 
-/// The asset that a row describes. A column that the file does not have, and an empty cell of zone, weight and
+/// The asset that a row describes. A column that the file does not have, and an empty cell of zone, weight, check_ceiling and
 /// observe_until, leave what is there; `none` in observe_until ends the observe mode.
 fn read_row<'a>(
     fields: &mut Fields,
@@ -182,6 +183,10 @@ fn read_row<'a>(
     };
     let rate_pps = cap("rate_pps", before.and_then(|b| b.rate_pps));
     let per_target_pps = cap("per_target_pps", before.and_then(|b| b.per_target_pps));
+    let check_ceiling = match filled("check_ceiling") {
+        Some(word) => fields.parse::<CheckCeiling>("check_ceiling", "bad-word", &word.to_lowercase()),
+        None => Some(before.map_or_else(CheckCeiling::default, |b| b.check_ceiling)),
+    };
     let caps = [("rate_pps", rate_pps.flatten()), ("per_target_pps", per_target_pps.flatten())];
     let authorized = defaults.authorized || before.is_some();
     let range = cell("range").unwrap_or_default();
@@ -200,13 +205,14 @@ fn read_row<'a>(
         observe_until: observe_until?,
         rate_pps: rate_pps?,
         per_target_pps: per_target_pps?,
+        check_ceiling: check_ceiling?,
         created_at: before.map_or(defaults.now, |b| b.created_at),
         updated_at: defaults.now,
     })
 }
 
 /// The cells of an asset, in the order of [`COLUMNS`], as the export writes them.
-fn cells(a: &Asset) -> [String; 9] {
+fn cells(a: &Asset) -> [String; 10] {
     [
         a.range.to_string(),
         a.name.clone(),
@@ -217,6 +223,7 @@ fn cells(a: &Asset) -> [String; 9] {
         a.observe_until.map(|t| t.to_string()).unwrap_or_default(),
         a.rate_pps.map(|n| n.to_string()).unwrap_or_default(),
         a.per_target_pps.map(|n| n.to_string()).unwrap_or_default(),
+        a.check_ceiling.to_string(),
     ]
 }
 
@@ -258,7 +265,7 @@ struct PreviewQuery {
 
 /// Says what an import of the file would do.
 #[utoipa::path(post, path = "/api/v1/assets/import/preview", tag = "assets", operation_id = "previewAssetImport", params(PreviewQuery),
-    request_body(content = String, content_type = "text/csv", description = "Columns range, name, owner, zone, weight, tags (separated by ;), observe_until, rate_pps, per_target_pps; the header is required, range is the key."),
+    request_body(content = String, content_type = "text/csv", description = "Columns range, name, owner, zone, weight, tags (separated by ;), observe_until, rate_pps, per_target_pps, check_ceiling; the header is required, range is the key."),
     responses((status = 200, description = "What would happen, row by row.", body = ImportPreview)))]
 async fn preview(State(api): Use, Query(q): Query<PreviewQuery>, Csv(text): Csv) -> Answer<Json<ImportPreview>> {
     Ok(Json(compared(&api, &text, q.authorized == Some(true)).await?.preview))
@@ -348,9 +355,9 @@ mod tests {
 
     #[test]
     fn a_file_that_was_exported_changes_nothing_when_it_comes_back() {
-        let text = "range,name,owner,zone,weight,tags,observe_until,rate_pps,per_target_pps\n\
-                    10.0.0.0/24,=SUM(A1),'quoted',high,10,a;b,2027-03-01T00:00:00Z,100,10\n\
-                    2001:db8::/64,+x,,dmz,0,,,,\n192.0.2.1-192.0.2.9,\"a, b\",@team,,,,none,,\n";
+        let text = "range,name,owner,zone,weight,tags,observe_until,rate_pps,per_target_pps,check_ceiling\n\
+                    10.0.0.0/24,=SUM(A1),'quoted',high,10,a;b,2027-03-01T00:00:00Z,100,10,intrusive\n\
+                    2001:db8::/64,+x,,dmz,0,,,,,none\n192.0.2.1-192.0.2.9,\"a, b\",@team,,,,none,,,\n";
         let first = run(text, &[]).unwrap();
         assert_eq!(first.preview.counts, ImportCounts { create: 3, ..ImportCounts::default() }, "{:?}", first.preview.rows);
         let exported = String::from_utf8(write(&first.inserts).unwrap()).unwrap();

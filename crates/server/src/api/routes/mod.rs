@@ -5,15 +5,16 @@
 
 pub mod access;
 pub mod alerts;
+pub mod approvals;
 pub mod assets;
 pub mod catalog;
 pub mod dashboard;
 pub mod endpoints;
 pub mod exposures;
 pub mod files;
+pub mod findings;
 pub mod health;
 pub mod import;
-mod kept;
 pub mod live;
 pub mod receivers;
 pub mod restrictions;
@@ -38,6 +39,8 @@ pub(super) fn all() -> Vec<UtoipaMethodRouter<Api>> {
         dashboard::routes(),
         exposures::routes(),
         endpoints::routes(),
+        findings::routes(),
+        approvals::routes(),
         tasks::routes(),
         results::routes(),
         runs::routes(),

@@ -1,10 +1,13 @@
 //! Alerts, notifications and receivers as the API shows them, and receivers as people send them. Secrets go in, never out.
 
 use super::segment::UnknownSegmentView;
+use super::system::TextView;
 use super::words::{
-    AlertKind, AlertState, Instant, Language, MailSecurity, NotificationState, Reason, RiskKind, Severity, double_option,
+    AlertKind, AlertState, FindingKind, Instant, Language, MailSecurity, NotificationState, Reason, RiskKind, Severity,
+    double_option,
 };
-use model::alert::{Alert, Destination, Notification, Receiver};
+use model::alert::{Alert, Destination, FindingNote, Notification, Receiver};
+use model::check::Checks;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use utoipa::ToSchema;
@@ -49,6 +52,36 @@ pub struct AlertView {
     pub created_at: Instant,
     /// The segment, where the alert is one's: as it was then.
     pub segment: Option<UnknownSegmentView>,
+    /// What checks had proved by then, the worst first; for an alert about findings, those it is about.
+    pub findings: Vec<FindingNoteView>,
+}
+
+/// What a check proved, as an alert carries it.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct FindingNoteView {
+    /// Id of the check.
+    pub check: String,
+    /// What it proves, as a headline; null when the catalogue does not have the check any more.
+    pub title: Option<TextView>,
+    /// What kind of thing.
+    pub kind: FindingKind,
+    /// How bad.
+    pub severity: Severity,
+    /// When it was proved.
+    pub proved_at: Instant,
+}
+
+impl From<FindingNote> for FindingNoteView {
+    fn from(note: FindingNote) -> Self {
+        let title = Checks::builtin().get(&note.check).map(|check| TextView::from(&check.title));
+        FindingNoteView {
+            check: note.check,
+            title,
+            kind: note.kind.into(),
+            severity: note.severity.into(),
+            proved_at: note.proved_at.into(),
+        }
+    }
 }
 
 impl From<Alert> for AlertView {
@@ -72,6 +105,7 @@ impl From<Alert> for AlertView {
             observed_at: a.observed_at.into(),
             created_at: a.created_at.into(),
             segment: a.segment.map(Into::into),
+            findings: a.findings.into_iter().map(Into::into).collect(),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Assets, exclusions and blackouts as the API shows and takes them, and what an import would do.
 
-use super::words::{Instant, Zone, double_option};
+use super::words::{CheckCeiling, Instant, Zone, double_option};
 use crate::api::problem::FieldError;
 use model::Ts;
 use model::asset::{Asset, Blackout, Exclusion, Window};
@@ -32,6 +32,8 @@ pub struct AssetView {
     pub rate_pps: Option<u32>,
     /// Cap per address, probes per second.
     pub per_target_pps: Option<u32>,
+    /// Strongest class of check that runs there.
+    pub check_ceiling: CheckCeiling,
     /// When it was added.
     pub created_at: Instant,
     /// When it last changed.
@@ -57,6 +59,7 @@ impl AssetView {
             observe_until: a.observe_until.map(Into::into),
             rate_pps: a.rate_pps,
             per_target_pps: a.per_target_pps,
+            check_ceiling: a.check_ceiling.into(),
             created_at: a.created_at.into(),
             updated_at: a.updated_at.into(),
             addresses: a.range.len().to_string(),
@@ -90,6 +93,10 @@ pub struct AssetInput {
     pub rate_pps: Option<u32>,
     /// Cap per address, probes per second.
     pub per_target_pps: Option<u32>,
+    /// Strongest class of check: `none`, `passive`, `benign`, `session` (leaves a session, for high-risk services only) or
+    /// `intrusive` (sessions everywhere, and what an approval allows). Absent: `session` for a new range, unchanged for an
+    /// existing one.
+    pub check_ceiling: Option<CheckCeiling>,
     /// Says that probing more than 256 public addresses is authorised.
     pub authorized: Option<bool>,
 }

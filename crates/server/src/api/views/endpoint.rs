@@ -4,8 +4,10 @@
 
 use super::event::EventView;
 use super::exposure::{AssetNames, ExposureView, ServiceView};
+use super::finding::{EndpointNoteView, FindingView};
 use super::words::{Identity, Instant, Liveness, Millis, Phase, Reason, State};
 use model::ExposureId;
+use model::finding::EndpointNote;
 use model::port_state::{Host, PortState};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -82,11 +84,13 @@ pub struct EndpointView {
     pub detection_bound_ms: Option<Millis>,
     /// Its exposure.
     pub exposure: Option<Uuid>,
+    /// What a person says it is.
+    pub note: Option<EndpointNoteView>,
 }
 
 impl EndpointView {
-    /// The view, with the exposure that belongs to it.
-    pub fn new(p: PortState, exposure: Option<ExposureId>) -> Self {
+    /// The view, with the exposure and the note that belong to it.
+    pub fn new(p: PortState, exposure: Option<ExposureId>, note: Option<EndpointNote>) -> Self {
         let bound = p.detection_bound();
         EndpointView {
             ip: p.endpoint.ip.to_string(),
@@ -121,6 +125,7 @@ impl EndpointView {
             panel_at: p.panel_at.map(Into::into),
             detection_bound_ms: bound.map(Into::into),
             exposure: exposure.map(|e| e.0),
+            note: note.map(Into::into),
         }
     }
 }
@@ -132,6 +137,8 @@ pub struct EndpointDetail {
     pub endpoints: Vec<EndpointView>,
     /// Its exposures, per vantage.
     pub exposures: Vec<ExposureView>,
+    /// What checks proved of it, what holds first, then the worst.
+    pub findings: Vec<FindingView>,
     /// Its history, newest first, at most 500.
     pub events: Vec<EventView>,
     /// Its host, per vantage.

@@ -5,8 +5,9 @@
 use super::alert::AlertView;
 use super::endpoint::EndpointView;
 use super::event::EventView;
+use super::finding::FindingView;
 use super::segment::Doubts;
-use super::words::{DispositionKind, Instant, Liveness, Millis, Phase, Reason, RiskKind, Severity, Zone};
+use super::words::{DispositionKind, FindingKind, Instant, Liveness, Millis, Phase, Reason, RiskKind, Severity, Zone};
 use model::exposure::{Exposure, RiskReason};
 use model::{AssetId, Ts};
 use serde::{Deserialize, Serialize};
@@ -48,6 +49,15 @@ pub enum RiskReasonView {
     },
     /// On a host that answers on every port.
     PseudoOpen,
+    /// A check proved something of it.
+    FindingProved {
+        /// Id of the check.
+        check: String,
+        /// What kind of thing.
+        kind: FindingKind,
+        /// How bad that is by itself.
+        severity: Severity,
+    },
 }
 
 impl From<RiskReason> for RiskReasonView {
@@ -58,6 +68,9 @@ impl From<RiskReason> for RiskReasonView {
             RiskReason::IdentityListed { entry, service } => RiskReasonView::IdentityListed { entry, service },
             RiskReason::BusinessWeight { weight } => RiskReasonView::BusinessWeight { weight },
             RiskReason::PseudoOpen => RiskReasonView::PseudoOpen,
+            RiskReason::FindingProved { check, kind, severity } => {
+                RiskReasonView::FindingProved { check, kind: kind.into(), severity: severity.into() }
+            }
         }
     }
 }
@@ -111,37 +124,6 @@ pub struct ServiceView {
     pub tls: Option<TlsView>,
     /// Who says so, when it is not portreeve's own node that talked to it.
     pub source: Option<SourceView>,
-    /// How much a UDP service answers for what it is asked.
-    pub amplification: Option<AmplificationView>,
-}
-
-/// What a reflector would make of a question with a forged sender, in bytes of UDP payload.
-#[derive(Debug, PartialEq, Serialize, ToSchema)]
-pub struct AmplificationView {
-    /// Bytes that the identification asked with.
-    pub asked: u32,
-    /// Bytes that came back for them, all datagrams together.
-    pub answered: u32,
-    /// Bytes answered for each byte asked, to a hundredth.
-    #[schema(example = 46.2)]
-    pub ratio: f64,
-    /// More than ten bytes answered for each byte asked: of use to a flood.
-    pub reflector: bool,
-}
-
-/// Bytes answered for each byte asked from which on a service is worth it to whoever floods others by it.
-const REFLECTOR: f64 = 10.0;
-
-impl From<model::service::Amplification> for AmplificationView {
-    fn from(amplification: model::service::Amplification) -> Self {
-        let ratio = amplification.ratio();
-        AmplificationView {
-            asked: amplification.asked,
-            answered: amplification.answered,
-            ratio: (ratio * 100.0).round() / 100.0,
-            reflector: ratio > REFLECTOR,
-        }
-    }
 }
 
 /// Another scanner that identified a service.
@@ -172,7 +154,6 @@ impl From<model::Service> for ServiceView {
                 sha256: t.sha256,
             }),
             source: service.source.map(|s| SourceView { name: s.name, confidence: s.confidence }),
-            amplification: service.amplification.map(Into::into),
         }
     }
 }
@@ -327,6 +308,8 @@ pub struct ExposureDetail {
     pub exposure: ExposureView,
     /// Its endpoint; null only if the state was never recorded.
     pub endpoint: Option<EndpointView>,
+    /// What checks proved of it, what holds first, then the worst.
+    pub findings: Vec<FindingView>,
     /// Its history, newest first, at most 500.
     pub events: Vec<EventView>,
     /// Its alerts, newest first, at most 500.
@@ -364,20 +347,4 @@ pub struct BulkDispositionInput {
 pub struct ChangedView {
     /// Number of exposures.
     pub changed: u64,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use model::service::Amplification;
-
-    #[test]
-    fn more_than_ten_bytes_for_one_make_a_reflector() {
-        for (asked, answered, ratio, reflector) in
-            [(40, 400, 10.0, false), (40, 401, 10.03, true), (7, 0, 0.0, false), (3, 1, 0.33, false), (0, 12, 12.0, true)]
-        {
-            let view = AmplificationView::from(Amplification { asked, answered });
-            assert_eq!(view, AmplificationView { asked, answered, ratio, reflector });
-        }
-    }
 }

@@ -10,6 +10,7 @@ pub mod dashboard;
 pub mod endpoint;
 pub mod event;
 pub mod exposure;
+pub mod finding;
 pub mod result;
 pub mod segment;
 pub mod settings;

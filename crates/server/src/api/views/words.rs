@@ -105,6 +105,16 @@ word_views! {
     Guard = model::segment::Guard,
     /// What an endpoint is to be as a canary.
     CanaryRole = model::segment::CanaryRole,
+    /// Strongest class of check that an asset allows.
+    CheckCeiling = model::asset::CheckCeiling,
+    /// What a question does to its target.
+    SideEffect = model::finding::SideEffect,
+    /// What kind of thing a check proves.
+    FindingKind = model::finding::FindingKind,
+    /// Whether a finding holds.
+    FindingPhase = model::finding::FindingPhase,
+    /// How far a check has been proved.
+    DegreeOfProof = model::check::Proved,
     /// Why the catalogue lists a service.
     Category = model::catalog::Category,
 }
