@@ -15,6 +15,7 @@ pub mod files;
 pub mod findings;
 pub mod health;
 pub mod import;
+mod kept;
 pub mod live;
 pub mod receivers;
 pub mod restrictions;

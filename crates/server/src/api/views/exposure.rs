@@ -124,6 +124,37 @@ pub struct ServiceView {
     pub tls: Option<TlsView>,
     /// Who says so, when it is not portreeve's own node that talked to it.
     pub source: Option<SourceView>,
+    /// How much a UDP service answers for what it is asked.
+    pub amplification: Option<AmplificationView>,
+}
+
+/// What a reflector would make of a question with a forged sender, in bytes of UDP payload.
+#[derive(Debug, PartialEq, Serialize, ToSchema)]
+pub struct AmplificationView {
+    /// Bytes that the identification asked with.
+    pub asked: u32,
+    /// Bytes that came back for them, all datagrams together.
+    pub answered: u32,
+    /// Bytes answered for each byte asked, to a hundredth.
+    #[schema(example = 46.2)]
+    pub ratio: f64,
+    /// More than ten bytes answered for each byte asked: of use to a flood.
+    pub reflector: bool,
+}
+
+/// Bytes answered for each byte asked from which on a service is worth it to whoever floods others by it.
+const REFLECTOR: f64 = 10.0;
+
+impl From<model::service::Amplification> for AmplificationView {
+    fn from(amplification: model::service::Amplification) -> Self {
+        let ratio = amplification.ratio();
+        AmplificationView {
+            asked: amplification.asked,
+            answered: amplification.answered,
+            ratio: (ratio * 100.0).round() / 100.0,
+            reflector: ratio > REFLECTOR,
+        }
+    }
 }
 
 /// Another scanner that identified a service.
@@ -154,6 +185,7 @@ impl From<model::Service> for ServiceView {
                 sha256: t.sha256,
             }),
             source: service.source.map(|s| SourceView { name: s.name, confidence: s.confidence }),
+            amplification: service.amplification.map(Into::into),
         }
     }
 }
@@ -347,4 +379,20 @@ pub struct BulkDispositionInput {
 pub struct ChangedView {
     /// Number of exposures.
     pub changed: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::service::Amplification;
+
+    #[test]
+    fn more_than_ten_bytes_for_one_make_a_reflector() {
+        for (asked, answered, ratio, reflector) in
+            [(40, 400, 10.0, false), (40, 401, 10.03, true), (7, 0, 0.0, false), (3, 1, 0.33, false), (0, 12, 12.0, true)]
+        {
+            let view = AmplificationView::from(Amplification { asked, answered });
+            assert_eq!(view, AmplificationView { asked, answered, ratio, reflector });
+        }
+    }
 }
