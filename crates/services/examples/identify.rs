@@ -11,13 +11,15 @@ use std::time::Instant;
 async fn main() {
     let here = IpAddr::V4(Ipv4Addr::LOCALHOST);
     let scope = Scope::new(&[model::IpRange::single(here)], &[]);
-    for word in std::env::args().skip(1) {
+    let thorough = std::env::args().any(|word| word == "--thorough");
+    let budget = if thorough { Budget::thorough() } else { Budget::default() };
+    for word in std::env::args().skip(1).filter(|word| word != "--thorough") {
         let Some(endpoint) = word.parse().ok().and_then(|port| scope.admit(Endpoint::tcp(here, port))) else {
             eprintln!("`{word}` is not a port number");
             std::process::exit(2);
         };
         let begun = Instant::now();
-        let identified = identify(endpoint, &Budget::default(), &Unpaced).await;
+        let identified = identify(endpoint, &budget, &Unpaced).await;
         println!("{:#?}\nafter {:?}", identified.identification, begun.elapsed());
         if let Some(panel) = fetch_panel(endpoint, &Budget::default(), &Unpaced).await.panel {
             println!("{panel:#?}");

@@ -24,7 +24,8 @@ const SERVICES: &[(&str, &str)] = files! {
     "services":
         "ssh" "ftp" "smtp" "pop3" "imap" "telnet" "rsync" "vnc" "mysql" "nats" "redis" "memcached" "postgresql" "mongodb"
         "ldap" "rdp" "smb" "kafka" "zookeeper" "http" "elasticsearch" "docker" "etcd" "couchdb" "influxdb" "kubernetes" "flink" "spark"
-        "hadoop" "supervisor" "weblogic" "nacos" "glassfish" "tls";
+        "spark-web" "hadoop" "hadoop-web" "supervisor" "weblogic" "nacos" "glassfish" "rpcbind" "nfs" "mountd" "nlockmgr" "rpc-statd"
+        "oracle-tns" "mssql" "drda" "rmi" "iiop" "tls";
 };
 
 const PANELS: &[(&str, &str)] = files! { "panels": "data" "delivery" "monitoring" "web"; };
@@ -420,6 +421,16 @@ impl Rules {
                     let codec = CODECS.iter().find(|c| c.name == *name).expect("found above");
                     match codec.request {
                         None => self.banner_ports.extend(&file.ports),
+                        // Several services may be told apart by one question.
+                        Some(_) if self.probes.iter().any(|p| p.name == codec.name) => {
+                            let known = self.probes.iter_mut().filter(|p| p.name == codec.name);
+                            known.for_each(|p| p.ports.extend(&file.ports));
+                        }
+                        // Several services may be told apart by one question.
+                        Some(_) if self.probes.iter().any(|p| p.name == codec.name) => {
+                            let known = self.probes.iter_mut().filter(|p| p.name == codec.name);
+                            known.for_each(|p| p.ports.extend(&file.ports));
+                        }
                         Some(request) => self.probes.push(Probe {
                             name: codec.name.to_owned(),
                             ports: file.ports.clone(),

@@ -3,16 +3,25 @@
 //! A codec knows no socket: bytes go in, a [`Reading`] comes out. When to ask which is left to `order`; a protocol that a
 //! pattern recognises needs no codec, only rules in `catalog/services/`.
 
+mod drda;
+mod giop;
+mod hadoop;
+mod jrmp;
 mod kafka;
 mod ldap;
 mod memcached;
 mod mongodb;
 mod mysql;
 mod nats;
+mod oracle;
 mod postgresql;
 mod rdp;
 mod redis;
+mod rpc;
 mod smb;
+mod spark;
+mod tds;
+mod weblogic;
 
 /// What bytes prove.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -66,6 +75,15 @@ pub(crate) const CODECS: &[Codec] = &[
     rdp::CODEC,
     smb::CODEC,
     kafka::CODEC,
+    spark::CODEC,
+    hadoop::CODEC,
+    rpc::CODEC,
+    oracle::CODEC,
+    tds::CODEC,
+    drda::CODEC,
+    weblogic::CODEC,
+    jrmp::CODEC,
+    giop::CODEC,
 ];
 
 #[cfg(test)]

@@ -21,7 +21,8 @@ fn the_reference_lists_what_the_catalogue_recognises() {
             Reached::Transcript => "transcript",
         };
         let proved = row.trim_end_matches('|').rsplit('|').next().unwrap_or_default().trim();
-        assert!(proved.starts_with(proof), "`{}` is proved by {proof}, the table says {proved}", service.name);
+        // A service with two files, its own port and the web's, may be proved differently in each: the row says which.
+        assert!(proved.contains(proof), "`{}` is proved by {proof}, the table says {proved}", service.name);
     }
 }
 
