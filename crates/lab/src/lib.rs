@@ -19,6 +19,7 @@ mod lab;
 mod namespace;
 mod portreeve;
 mod postgres;
+mod pretender;
 mod proc;
 pub mod recipe;
 mod server;
@@ -34,6 +35,7 @@ pub use crate::lab::{
 pub use crate::namespace::Namespace;
 pub use crate::portreeve::{Api, Output, Portreeve, ServeSpec, run_cli};
 pub use crate::postgres::TempPostgres;
+pub use crate::pretender::{Manner, Pretender};
 pub use crate::proc::{Proc, eventually};
 pub use crate::server::{Running, Server};
 pub use crate::sink::{Mail, Post, SmtpSink, WebhookSink};

@@ -4,6 +4,7 @@
 //! the cases are, how truth is known and how to read the result is in docs/benchmarks.md.
 
 mod cases;
+mod identify;
 mod measure;
 mod peers;
 mod report;
@@ -48,11 +49,12 @@ pub fn run(root: &Path, args: &[String]) -> anyhow::Result<ExitCode> {
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
     match words[..] {
         ["scan", ..] => scan(root, &options(&words[1..])?)?,
+        ["identify", ..] => identify::run(root, &words[1..])?,
         // what follows runs inside the namespaces, or is a test's
         ["responder"] => topology::responder()?,
         ["connect", list] => topology::connect(Path::new(list))?,
         ["selfcheck"] => selfcheck(root)?,
-        _ => bail!("bench takes `scan`\n{USAGE}"),
+        _ => bail!("bench takes `scan` or `identify`\n{USAGE}"),
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -23,6 +23,8 @@ pub(super) const RECIPES: &[Recipe] = &[
                         PidFile {dir}/pid\nDelayEngine off\nRequireValidShell off\n<Limit LOGIN>\n</Limit>\nSystemLog {dir}/proftpd.log\n\
                         WtmpLog off\nTransferLog none\nAuthOrder mod_auth_unix.c\n";
             p.write("proftpd.conf", text)?;
+            // It insists that nobody else may write where its files are.
+            p.run("chmod 755 {dir}")?;
             p.line("proftpd --nodaemon --config {dir}/proftpd.conf")
         },
     ),
@@ -86,7 +88,7 @@ pub(super) const RECIPES: &[Recipe] = &[
 pub(super) fn vsftpd(p: &Place, anonymous: bool) -> Result<Command> {
     std::fs::create_dir_all(p.dir.join("empty"))?;
     let text = "listen=YES\nlisten_port={port}\nbackground=NO\nanon_root={dir}/empty\nsecure_chroot_dir={dir}/empty\n\
-                seccomp_sandbox=NO\nxferlog_enable=NO\n";
+                seccomp_sandbox=NO\nxferlog_enable=NO\nlocal_enable=YES\n";
     p.write("vsftpd.conf", &format!("{text}anonymous_enable={}\n", if anonymous { "YES" } else { "NO" }))?;
     p.line("vsftpd {dir}/vsftpd.conf")
 }

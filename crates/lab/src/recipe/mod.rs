@@ -259,10 +259,12 @@ impl Version {
             }
             Version::Unpacked(package) => std::fs::read_to_string(tools().join("debs").join(package).join("version"))?,
             Version::Python(package) => {
-                let pip = tools().join("venv/bin/pip");
-                let text = said(&pip.to_string_lossy(), &["show", "-q", package])?;
-                let line = text.lines().find_map(|l| l.strip_prefix("Version: "));
-                line.with_context(|| format!("pip does not know {package}"))?.to_owned()
+                // Beside a package's folder stands one named after its release.
+                let before = format!("{}-", package.replace('-', "_"));
+                let site = python_package("pip")?.with_file_name("");
+                let names = std::fs::read_dir(&site)?.flatten().map(|e| e.file_name().to_string_lossy().into_owned());
+                let version = |n: String| n.strip_prefix(&before)?.strip_suffix(".dist-info").map(str::to_owned);
+                names.filter_map(version).next().with_context(|| format!("no {before}*.dist-info in {}", site.display()))?
             }
             Version::Npm(package) => {
                 let file = tools().join("npm/node_modules").join(package).join("package.json");
@@ -308,16 +310,17 @@ pub fn same_version(reported: &str, package: &str) -> bool {
     // "+dfsg" says that the maintainers left files out, which no server knows; "~rc0" is part of the version
     let plain = upstream.split_once('+').map_or(upstream, |(plain, _)| plain);
     let plain = plain.split_once(".ds").map_or(plain, |(plain, _)| plain);
-    let revision = package.rsplit_once('-').map_or("", |(_, revision)| revision);
     let reported = reported.trim().trim_start_matches('v');
     [upstream, plain].into_iter().any(|v| {
-        let Some(rest) = reported.strip_prefix(v) else { return false };
-        let separate = rest.is_empty() || rest.starts_with([' ', '-', '+', '(', '~']);
-        // what is left names the distribution or repeats the revision
-        let rest = rest.trim_matches(|c: char| " -+()".contains(c));
-        let word = |w: &str| w.is_empty() || ["Debian", "MariaDB", "dfsg1", "0", "linux", "Linux"].contains(&w);
-        let left = rest.replace(revision, " ").replace(['(', ')', '+'], " ");
-        separate && (revision.is_empty() || left.split([' ', '-']).all(|w| word(w) || revision.contains(w)))
+        let Some(rest) = reported.strip_prefix(v).filter(|_| !v.is_empty()) else { return false };
+        let separate = rest.is_empty() || rest.starts_with([' ', '-', '+', '(']);
+        // what is left names the distribution, or says again what the package says
+        let words = rest.split(|c: char| " -()".contains(c));
+        separate
+            && words.into_iter().all(|w| {
+                let w = w.trim_matches('+');
+                ["", "Debian", "MariaDB", "dfsg1", "linux", "Linux", "Unix"].contains(&w) || package.contains(w)
+            })
     })
 }
 

@@ -152,8 +152,8 @@ impl Cooked {
     }
 
     /// Asks it to end, and ends it.
-    pub fn stop(mut self) {
-        self.proc.stop();
+    pub fn stop(self) {
+        drop(self);
     }
 }
 
@@ -234,7 +234,10 @@ fn not_ready(recipe: &Recipe, place: &Place) -> Option<String> {
 impl Drop for Cooked {
     fn drop(&mut self) {
         self.proc.signal(Signal::TERM);
-        self.proc.stop();
+        // Three seconds to put things away; nothing of what it has is needed any more.
+        if self.proc.wait(Duration::from_secs(3)).is_err() {
+            self.proc.kill();
+        }
         // What left the process group (daemons, sandboxes) is still in the namespace, which is this server's alone.
         let pids = run(Command::new("ip").args(["netns", "pids", self.place.namespace.name()]), |c| c.spawn(), None);
         let own = std::process::id().to_string();

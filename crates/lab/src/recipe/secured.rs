@@ -6,14 +6,15 @@ use anyhow::Result;
 use std::process::Command;
 
 pub(super) const RECIPES: &[Recipe] = &[
+    // Its refusal is word for word that of the servers that were made from it.
     Recipe::fast(
         "redis-password",
-        &[Door::tcp("redis-password", 6379, &["redis"], &["Redis"]).access(Access::Password)],
+        &[Door::tcp("redis-password", 6379, &["redis"], &["", "Redis"]).access(Access::Password)],
         |p| redis(p, "requirepass not-a-secret-of-anything-real"),
     ),
     Recipe::fast(
         "redis-acl",
-        &[Door::tcp("redis-acl", 6379, &["redis"], &["Redis"]).access(Access::Acl)],
+        &[Door::tcp("redis-acl", 6379, &["redis"], &["", "Redis"]).access(Access::Acl)],
         // Signed in by default, and allowed nothing but a ping.
         |p| redis(p, "user default on nopass -@all +ping"),
     ),

@@ -60,7 +60,7 @@ pub(super) const RECIPES: &[Recipe] = &[
         },
     ),
     Recipe::slow("x11vnc", &[Door::tcp("x11vnc", 5900, VNC, &["", "x11vnc", "VNC"]).access(Access::Open)], |p| {
-        shell(p, "Xvfb :9 -screen 0 320x240x8 -nolisten unix & sleep 1; exec x11vnc -display 127.0.0.1:9 -rfbport {port} -forever -shared -nopw")
+        shell(p, "Xvfb :9 -screen 0 320x240x8 -listen tcp -nolisten unix -ac & sleep 3; exec x11vnc -noshm -no6 -display 127.0.0.1:9 -rfbport {port} -forever -shared -nopw")
     }),
     Recipe::slow(
         "x11",
