@@ -1,9 +1,13 @@
-//! The pace on the wire (PR-7): a fixed rate is exact in every second, by the kernel's own clock where the probes arrive.
+//! The pace on the wire (PR-7): a fixed rate is exact in every second, by the kernel's own clock where the probes arrive; a rate that
+//! follows the path finds what a policer lets through.
 //!
-//! How paces are kept, and how a rate follows the path, is tested in `scan`.
+//! How paces are kept is tested in `scan`.
 
+use crate::truth::{open, records, scan, states};
 use crate::world::BINARY;
 use lab::{Kind, Lab, LabSpec};
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::process::Command;
 
 /// Times, in microseconds, at which SYNs of a scan of the dropping host arrived.
@@ -50,5 +54,24 @@ fn a_fixed_rate_is_exact_in_every_second() {
             most <= rate + slack && least + slack >= rate && mean >= rate as f64 * 0.98
         });
         assert!(exact, "--rate {rate}: {tries:?}");
+    }
+}
+
+#[test]
+fn a_rate_that_follows_the_path_finds_everything_behind_a_policer() {
+    let lab = LabSpec::new().host("rst", 10, Kind::Refusing).start().unwrap();
+    let served: Vec<u16> = (0..30).map(|n| 50 + n * 61).collect();
+    lab.host("rst").accept_on(&served, 1_999).unwrap();
+    lab.police(600, 60).unwrap();
+    let ip = lab.host("rst").ip(false);
+    let truth: BTreeSet<(IpAddr, u16)> = served.iter().chain([&1_999]).map(|&port| (ip, port)).collect();
+    let args = ["10.99.7.10", "-p", "1-2000", "--method", "syn", "--no-ping", "--all-states", "--timeout-ms", "500"];
+    for ceiling in [&[] as &[&str], &["--max-rate", "2000"]] {
+        let output = scan(&lab, &[&args[..], &["--rate", "auto", "--retries", "auto"], ceiling].concat());
+        assert_eq!(output.code, Some(0), "{}", output.stderr);
+        let told = records(&output.stdout);
+        assert_eq!(states(&told).len(), 2_000, "something is said of every endpoint");
+        let closed = told.iter().filter(|record| record["state"] == "closed").count();
+        assert_eq!(open(&told), truth, "{closed} closed\n{}", output.stderr);
     }
 }
