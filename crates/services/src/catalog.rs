@@ -23,9 +23,14 @@ macro_rules! files {
 const SERVICES: &[(&str, &str)] = files! {
     "services":
         "ssh" "ftp" "smtp" "pop3" "imap" "telnet" "rsync" "vnc" "mysql" "nats" "redis" "memcached" "postgresql" "mongodb"
-        "ldap" "rdp" "smb" "kafka" "zookeeper" "http" "elasticsearch" "docker" "etcd" "couchdb" "influxdb" "kubernetes" "flink" "spark"
-        "spark-web" "hadoop" "hadoop-web" "supervisor" "weblogic" "nacos" "glassfish" "rpcbind" "nfs" "mountd" "nlockmgr" "rpc-statd"
-        "oracle-tns" "mssql" "drda" "rmi" "iiop" "tls";
+        "ldap" "rdp" "smb" "kafka" "zookeeper" "http" "elasticsearch" "docker" "etcd" "couchdb" "influxdb" "kubernetes"
+        "flink" "spark" "spark-web" "hadoop" "hadoop-web" "supervisor" "weblogic" "nacos" "glassfish" "rpcbind" "nfs"
+        "mountd" "nlockmgr" "rpc-statd" "oracle-tns" "mssql" "drda" "rmi" "iiop" "tls" "mqtt" "amqp" "activemq" "stomp"
+        "cassandra" "clickhouse" "x11" "socks" "ajp" "epmd" "adb" "dubbo" "rocketmq" "zabbix-agent" "zabbix" "thrift" "h2"
+        "hsqldb" "firebird" "kerberos" "git" "iscsi" "serf-rpc" "dns" "rtmp" "dask" "tor" "svn" "sip" "rtsp" "xmpp" "irc"
+        "finger" "ident" "daytime" "chargen" "munin" "beanstalkd" "gpsd" "dict" "nut" "nntp" "mpd" "asterisk-manager"
+        "tarantool" "ceph" "cvs" "check-mk" "teamspeak" "zeromq" "distcc" "prometheus" "alertmanager" "node-exporter"
+        "nats-monitor" "consul" "kubelet" "ollama" "ray" "neo4j";
 };
 
 const PANELS: &[(&str, &str)] = files! { "panels": "data" "delivery" "monitoring" "web"; };

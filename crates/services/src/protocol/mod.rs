@@ -3,25 +3,50 @@
 //! A codec knows no socket: bytes go in, a [`Reading`] comes out. When to ask which is left to `order`; a protocol that a
 //! pattern recognises needs no codec, only rules in `catalog/services/`.
 
+mod adb;
+mod ajp;
+mod amqp;
+mod cassandra;
+mod clickhouse;
+mod dask;
+pub(crate) mod dns;
 mod drda;
+mod dubbo;
+mod epmd;
+mod firebird;
 mod giop;
+mod git;
+mod h2;
 mod hadoop;
+mod hsqldb;
+mod iscsi;
 mod jrmp;
 mod kafka;
+mod kerberos;
 mod ldap;
 mod memcached;
 mod mongodb;
+mod mqtt;
 mod mysql;
 mod nats;
+mod openwire;
 mod oracle;
 mod postgresql;
 mod rdp;
 mod redis;
+mod rocketmq;
 mod rpc;
+mod rtmp;
+mod serf;
 mod smb;
+mod socks;
 mod spark;
 mod tds;
+mod thrift;
+mod tor;
 mod weblogic;
+mod x11;
+mod zabbix;
 
 /// What bytes prove.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -84,6 +109,36 @@ pub(crate) const CODECS: &[Codec] = &[
     weblogic::CODEC,
     jrmp::CODEC,
     giop::CODEC,
+    openwire::CODEC,
+    dask::CODEC,
+    mqtt::CODEC,
+    amqp::START,
+    amqp::OPEN,
+    cassandra::CODEC,
+    clickhouse::CODEC,
+    x11::CODEC,
+    socks::FIVE,
+    socks::FOUR,
+    ajp::CODEC,
+    epmd::CODEC,
+    adb::CODEC,
+    dubbo::CODEC,
+    rocketmq::CODEC,
+    zabbix::AGENT,
+    zabbix::SERVER,
+    thrift::FRAMED,
+    thrift::PLAIN,
+    thrift::SASL,
+    h2::CODEC,
+    hsqldb::CODEC,
+    firebird::CODEC,
+    kerberos::CODEC,
+    tor::CODEC,
+    git::CODEC,
+    iscsi::CODEC,
+    serf::CODEC,
+    dns::CODEC,
+    rtmp::CODEC,
 ];
 
 #[cfg(test)]
