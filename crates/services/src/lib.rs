@@ -62,7 +62,7 @@ impl Budget {
     /// For the slow lane: enough connections for every question there is. For ports that the ordinary budget left silent,
     /// hanging up or unrecognised, asked once in a while and never in every cycle.
     pub fn thorough() -> Self {
-        Budget { per_endpoint: Duration::from_secs(60), max_connections: 64, ..Budget::default() }
+        Budget { per_endpoint: Duration::from_secs(90), max_connections: 96, ..Budget::default() }
     }
 }
 
