@@ -83,9 +83,12 @@ fn greeting(bytes: &[u8]) -> Reading {
     let mut fields = || {
         let (major, minor, revision) = (rest.number()?, rest.number()?, rest.number()?);
         // The name that it displays is the host's: not for storing.
-        (revision >= WITH_ZONE).then(|| rest.text()).unwrap_or(Some(""))?;
-        (revision >= WITH_NAME).then(|| rest.text()).unwrap_or(Some(""))?;
-        let patch = (revision >= WITH_PATCH).then(|| rest.number()).unwrap_or(Some(revision))?;
+        for since in [WITH_ZONE, WITH_NAME] {
+            if revision >= since {
+                rest.text()?;
+            }
+        }
+        let patch = if revision >= WITH_PATCH { rest.number()? } else { revision };
         Some((major, minor, revision, patch))
     };
     let Some((major, minor, revision, patch)) = fields() else { return Reading::Partial };
