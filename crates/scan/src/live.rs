@@ -4,10 +4,12 @@
 use crate::api::Found;
 use crate::ask::{Answer, Ask, Said, now};
 use crate::hosts::{Hosts, TICK};
-use crate::walk::{Draw, Walk};
+use crate::stretch::Stretches;
+use crate::walk::{Draw, Walk, WalkAgain};
 use crate::way::WayId;
 use model::{HostObservation, Liveness, Reason};
 use std::net::IpAddr;
+use std::ops::Range;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -117,14 +119,15 @@ impl Heard {
 /// Asks hosts for any sign of life: a round of one question for everybody, then the next, in the order of the hosts.
 pub(crate) struct LiveWalk {
     pub hosts: Hosts,
-    round: usize,
-    next: u32,
+    /// The questions of this pass: those of the first round, each by its host, then those of the second, and so on.
+    plan: Stretches,
     attempt: u8,
     /// For each host, questions that have left and not come back unsent.
     asked: Vec<u16>,
     outstanding: u64,
     heard: Heard,
-    /// When everybody had been asked the first question for the first time, and when all of this try.
+    /// When everybody had been asked the first question for the first time, and when all of this pass. Where the path lost
+    /// some of it, when those had been asked it again.
     first_round: Option<Instant>,
     ended: Option<Instant>,
     /// Questions have left later than they were drawn, so nobody knows when the first of each host did.
@@ -136,12 +139,15 @@ impl LiveWalk {
         let outstanding = hosts.iter().filter(|h| h.up.is_none() && h.way.is_open()).count() as u64;
         let asked = vec![0; hosts.len() as usize];
         let (heard, first_round, ended) = (Heard::default(), None, None);
-        LiveWalk { asked, round: 0, next: 0, attempt: 0, outstanding, heard, first_round, ended, delayed: false, hosts }
+        let plan = Stretches::new(Vec::new());
+        LiveWalk { asked, plan, attempt: 0, outstanding, heard, first_round, ended, delayed: false, hosts }
     }
 
     /// Begins the n-th try.
     pub fn begin(&mut self, attempt: u8) {
-        (self.round, self.next, self.attempt, self.ended) = (0, 0, attempt, None);
+        let questions = self.hosts.len() * RAW_ASKS.len() as u64;
+        self.plan = Stretches::new(std::iter::once(0..questions).collect());
+        (self.attempt, self.ended) = (attempt, None);
     }
 
     /// The hosts that did not answer, less those that could not be asked; and how many those are.
@@ -166,23 +172,22 @@ impl Walk for LiveWalk {
         (self.hosts.ip(host), self.hosts.get(host).way)
     }
     fn draw(&mut self, _: &mut Vec<Found>) -> Draw {
-        if u64::from(self.next) == self.hosts.len() {
-            (self.round, self.next) = (self.round + 1, 0);
-            self.first_round.get_or_insert_with(Instant::now);
-        }
-        if self.round >= RAW_ASKS.len() || self.hosts.len() == 0 {
+        let Some(left) = self.plan.left() else {
             self.ended = Some(Instant::now());
             return Draw::End;
+        };
+        let (round, index) = ((left.start / self.hosts.len()) as usize, (left.start % self.hosts.len()) as u32);
+        self.plan.walk_to(left.start + 1);
+        if round > 0 {
+            self.first_round.get_or_insert_with(Instant::now);
         }
-        let index = self.next;
-        self.next += 1;
         let host = self.hosts.get(index);
         if host.up.is_some() || !host.way.is_open() {
             return Draw::Skipped;
         }
         self.asked[index as usize] += 1;
         let asks = if host.way == WayId::KERNEL { CONNECT_ASKS } else { RAW_ASKS };
-        Draw::Ask(index, asks[self.round], self.attempt)
+        Draw::Ask(index, asks[round], self.attempt)
     }
     fn answered(&mut self, answer: &Answer, found: &mut Vec<Found>) {
         let Some(host) = self.hosts.index(answer.ip) else { return };
@@ -204,6 +209,9 @@ impl Walk for LiveWalk {
     fn host_of(&self, ip: IpAddr) -> Option<u32> {
         self.hosts.index(ip)
     }
+    fn position(&self) -> u64 {
+        self.plan.walked()
+    }
     fn delayed(&mut self) {
         self.delayed = true;
     }
@@ -212,6 +220,14 @@ impl Walk for LiveWalk {
             (Some(first), Some(ended)) if !self.delayed => self.heard.patience(timeout, ended.saturating_duration_since(first)),
             _ => timeout,
         }
+    }
+}
+
+impl WalkAgain for LiveWalk {
+    fn walk_again(&mut self, parts: &[Range<u64>]) {
+        self.plan = self.plan.parts(parts);
+        // Of a host whose first question was lost, what comes now is the first.
+        (self.first_round, self.ended) = (None, None);
     }
 }
 

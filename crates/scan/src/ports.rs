@@ -9,7 +9,7 @@ use crate::pseudo::{Guard, Opened};
 use crate::resume::{Keeper, holds};
 use crate::slow::{Doubts, Slowly};
 use crate::stretch::Stretches;
-use crate::walk::{Draw, Walk};
+use crate::walk::{Draw, Walk, WalkAgain};
 use crate::waves::Again;
 use crate::way::WayId;
 use model::{Endpoint, IpRange, Observation, Proto, Reason, State};
@@ -210,22 +210,6 @@ impl<'a> PortWalk<'a> {
             let host = hosts.get(host);
             !host.pseudo && host.settled < questions && host.way != WayId::KERNEL
         })
-    }
-
-    /// Begins a pass over parts of the last one, given by its positions: what is not settled there is asked once more.
-    pub fn walk_again(&mut self, parts: &[Range<u64>]) {
-        self.plan = match std::mem::replace(&mut self.plan, Plan::All(0)) {
-            // What is chosen is chosen from all; where much was lost, the rest may be worth it as well.
-            Plan::All(_) => Plan::Parts(Stretches::new(parts.to_vec())),
-            Plan::Listed(cells, _) => {
-                let parts = parts.iter().map(|part| &cells[part.start as usize..part.end as usize]);
-                Plan::Listed(parts.flatten().copied().collect(), 0)
-            }
-            Plan::Parts(stretches) => Plan::Parts(stretches.parts(parts)),
-            // What is worth it is asked again by the next wave.
-            Plan::Chosen(_) => Plan::Chosen(u64::MAX),
-            Plan::Echoes(_) => Plan::Echoes(u32::MAX),
-        };
     }
 
     /// The first pass is over: whoever goes on from here goes on with the repetitions.
@@ -551,6 +535,23 @@ impl Walk for PortWalk<'_> {
             }
         };
         longest
+    }
+}
+
+impl WalkAgain for PortWalk<'_> {
+    fn walk_again(&mut self, parts: &[Range<u64>]) {
+        self.plan = match std::mem::replace(&mut self.plan, Plan::All(0)) {
+            // What is chosen is chosen from all; where much was lost, the rest may be worth it as well.
+            Plan::All(_) => Plan::Parts(Stretches::new(parts.to_vec())),
+            Plan::Listed(cells, _) => {
+                let parts = parts.iter().map(|part| &cells[part.start as usize..part.end as usize]);
+                Plan::Listed(parts.flatten().copied().collect(), 0)
+            }
+            Plan::Parts(stretches) => Plan::Parts(stretches.parts(parts)),
+            // What is worth it is asked again by the next wave.
+            Plan::Chosen(_) => Plan::Chosen(u64::MAX),
+            Plan::Echoes(_) => Plan::Echoes(u32::MAX),
+        };
     }
 }
 

@@ -18,7 +18,7 @@ use crate::ports::PortWalk;
 use crate::syn::SynAsker;
 use crate::tap::{Seen, Tap};
 use crate::tempo::{CEILING_PPS, Tempo};
-use crate::walk::{Asker, End, Tally, Walker};
+use crate::walk::{Asker, End, Tally, WalkAgain, Walker};
 use crate::way::{Way, WayId, Ways};
 use model::{IpRange, Scope};
 use std::io;
@@ -239,7 +239,7 @@ impl Run {
                 break;
             }
             walk.begin(attempt);
-            if self.walker.pass(&mut walk, self.timeout).await? == End::Cancelled {
+            if self.pass_over(&mut walk).await? == End::Cancelled {
                 return Ok(None);
             }
         }
@@ -270,13 +270,13 @@ impl Run {
     }
 
     /// One pass, and again over the stretches of it that the path lost, at the rate that it was found to take.
-    async fn pass_over(&mut self, walk: &mut PortWalk<'_>) -> Result<End, ScanError> {
+    async fn pass_over(&mut self, walk: &mut impl WalkAgain) -> Result<End, ScanError> {
         for _ in 0..MOST_AGAIN {
             if self.walker.pass(walk, self.timeout).await? == End::Cancelled {
                 return Ok(End::Cancelled);
             }
             let again = std::mem::take(&mut self.walker.again);
-            if again.is_empty() || crate::walk::Walk::outstanding(walk) == 0 {
+            if again.is_empty() || walk.outstanding() == 0 {
                 break;
             }
             walk.walk_again(&again);

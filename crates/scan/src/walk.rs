@@ -62,6 +62,12 @@ pub(crate) trait Walk {
     }
 }
 
+/// A walk of which parts can be walked once more.
+pub(crate) trait WalkAgain: Walk {
+    /// Begins a pass over parts of the last one, given by its positions: what stayed silent there is asked once more.
+    fn walk_again(&mut self, parts: &[Range<u64>]);
+}
+
 /// What a walk draws.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Draw {
