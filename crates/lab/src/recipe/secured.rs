@@ -107,9 +107,11 @@ pub(super) const RECIPES: &[Recipe] = &[
             .access(Access::Password)],
         |p| super::files::vsftpd(p, false),
     ),
+    // Its refusal names the server inside it, Medusa, under that one's own number.
     Recipe::slow(
         "supervisor-password",
-        &[Door::tcp("supervisor-password", 9001, &["http", "supervisor"], &["Supervisor", "supervisord", "Medusa"]).access(Access::Password)],
+        &[Door::tcp("supervisor-password", 9001, &["http", "supervisor"], &["Supervisor", "supervisord", "Medusa"])
+            .version(Version::Fixed("1.12")).access(Access::Password)],
         |p| super::admin::supervisor(p, "username = operator\npassword = not-a-secret-of-anything-real\n"),
     ),
     Recipe::slow(

@@ -31,7 +31,8 @@ pub(super) const RECIPES: &[Recipe] = &[
     Recipe::fast(
         "telnetd",
         // The greeting is the host's, not the server's.
-        &[Door::tcp("telnetd", 23, &["telnet"], &["", "telnetd", "GNU inetutils telnetd", "Linux telnetd"]).access(Access::Password)],
+        &[Door::tcp("telnetd", 23, &["telnet"], &["", "telnetd", "GNU inetutils telnetd", "Linux telnetd"])
+            .access(Access::Password)],
         |p| {
             let text = "service telnet\n{\n type = UNLISTED\n port = {port}\n socket_type = stream\n protocol = tcp\n wait = no\n user = root\n \
                         server = /usr/sbin/telnetd\n instances = 50\n cps = 1000 1\n}\n";
@@ -45,7 +46,9 @@ pub(super) const RECIPES: &[Recipe] = &[
         &[Door::tcp("tigervnc", 5900, VNC, &["", "TigerVNC", "VNC"]).access(Access::Open)],
         |p| {
             p.folder("home")?;
-            let mut c = p.line("Xtigervnc :7 -rfbport {port} -SecurityTypes None -localhost=0 -geometry 320x240 -nolisten unix -AlwaysShared")?;
+            let mut c = p.line(
+                "Xtigervnc :7 -rfbport {port} -SecurityTypes None -localhost=0 -geometry 320x240 -nolisten unix -AlwaysShared",
+            )?;
             c.env("HOME", p.dir.join("home"));
             Ok(c)
         },
@@ -60,7 +63,10 @@ pub(super) const RECIPES: &[Recipe] = &[
         },
     ),
     Recipe::slow("x11vnc", &[Door::tcp("x11vnc", 5900, VNC, &["", "x11vnc", "VNC"]).access(Access::Open)], |p| {
-        shell(p, "Xvfb :9 -screen 0 320x240x8 -listen tcp -nolisten unix -ac & sleep 3; exec x11vnc -noshm -no6 -display 127.0.0.1:9 -rfbport {port} -forever -shared -nopw")
+        shell(
+            p,
+            "Xvfb :9 -screen 0 320x240x8 -listen tcp -nolisten unix -ac & sleep 3; exec x11vnc -noshm -no6 -display 127.0.0.1:9 -rfbport {port} -forever -shared -nopw",
+        )
     }),
     Recipe::slow(
         "x11",
@@ -86,16 +92,21 @@ pub(super) const RECIPES: &[Recipe] = &[
         // A virtual machine that waits for its debugger, and must go on waiting: its program writes a file when it runs.
         &[Door::tcp("jdwp", 5005, &["jdwp"], &["", "JDWP", "Java Debug Wire Protocol", "OpenJDK"])],
         |p| {
-            p.write("Main.java", "public class Main { public static void main(String[] a) throws Exception { \
-                     new java.io.FileWriter(\"{dir}/it-ran\").close(); Thread.sleep(1000000); } }")?;
+            p.write(
+                "Main.java",
+                "public class Main { public static void main(String[] a) throws Exception { \
+                     new java.io.FileWriter(\"{dir}/it-ran\").close(); Thread.sleep(1000000); } }",
+            )?;
             p.run("javac -d {dir} {dir}/Main.java")?;
             p.line("java -Xmx32m -agentlib:jdwp=transport=dt_socket,server=y,suspend=y,address=0.0.0.0:{port} -cp {dir} Main")
         },
     )
     .state(|p| Ok(if p.dir.join("it-ran").exists() { "resumed" } else { "suspended" }.to_owned())),
-    Recipe::slow("distcc", &[Door::tcp("distcc", 3632, &["distcc", "distccd"], &["", "distcc", "distccd"]).access(Access::Open)], |p| {
+    Recipe::slow("distcc", &[Door::tcp("distcc", 3632, &["distcc", "distccd"], &["", "distcc", "distccd"])], |p| {
         p.folder("tmp")?;
-        p.line("distccd --no-detach --daemon --user nobody --listen 0.0.0.0 --port {port} --allow 0.0.0.0/0 --log-stderr --jobs 2")
+        p.line(
+            "distccd --no-detach --daemon --user nobody --listen 0.0.0.0 --port {port} --allow 0.0.0.0/0 --log-stderr --jobs 2",
+        )
     })
     .ready(Ready::Accepts),
 ];

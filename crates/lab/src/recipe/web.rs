@@ -108,21 +108,7 @@ pub(super) const RECIPES: &[Recipe] = &[
         "tomcat",
         // The page of an installation that nobody has changed, and its errors, tell the version.
         &[Door::tcp("tomcat", 8080, HTTP, &["Apache Tomcat", "Tomcat"]).version(Version::Package("tomcat10"))],
-        |p| {
-            for folder in ["logs", "temp", "work", "webapps/ROOT"] {
-                p.folder(folder)?;
-            }
-            p.write("webapps/ROOT/index.html", "<title>Apache Tomcat</title>\n")?;
-            let text = "<Server port=\"-1\"><Service name=\"Catalina\"><Connector port=\"{port}\" protocol=\"HTTP/1.1\"/>\
-                        <Engine name=\"Catalina\" defaultHost=\"localhost\"><Host name=\"localhost\" appBase=\"webapps\"/></Engine></Service></Server>\n";
-            p.write("conf/server.xml", text)?;
-            p.write("conf/web.xml", "<web-app xmlns=\"https://jakarta.ee/xml/ns/jakartaee\" version=\"5.0\"><servlet><servlet-name>default</servlet-name>\
-                     <servlet-class>org.apache.catalina.servlets.DefaultServlet</servlet-class></servlet><servlet-mapping>\
-                     <servlet-name>default</servlet-name><url-pattern>/</url-pattern></servlet-mapping></web-app>\n")?;
-            let mut c = p.line("/usr/share/tomcat10/bin/catalina.sh run")?;
-            c.env("CATALINA_HOME", "/usr/share/tomcat10").env("CATALINA_BASE", &p.dir).env("JAVA_OPTS", "-Xmx96m");
-            Ok(c)
-        },
+        |p| tomcat(p, "", ""),
     )
     .ready(Ready::Answers(HELLO, "HTTP/1.")),
     Recipe::slow(
@@ -152,4 +138,38 @@ pub(super) fn nginx(p: &Place, block: &str) -> Result<Command> {
     let mut c = p.line("nginx -p {dir} -c {dir}/nginx.conf -e stderr -g")?;
     c.arg("daemon off;");
     Ok(c)
+}
+
+/// Tomcat with one empty application, more elements for its engine, and more for its host.
+fn tomcat(p: &Place, engine: &str, host: &str) -> Result<Command> {
+    for folder in ["logs", "temp", "work", "webapps/ROOT"] {
+        p.folder(folder)?;
+    }
+    p.write("webapps/ROOT/index.html", "<title>Apache Tomcat</title>\n")?;
+    let text = "<Server port=\"-1\"><Service name=\"Catalina\"><Connector port=\"{port}\" protocol=\"HTTP/1.1\"/>\
+                <Engine name=\"Catalina\" defaultHost=\"localhost\">{engine}<Host name=\"localhost\" appBase=\"webapps\">{host}</Host></Engine>\
+                </Service></Server>\n";
+    p.write("conf/server.xml", &text.replace("{engine}", engine).replace("{host}", host))?;
+    let web = "<web-app xmlns=\"https://jakarta.ee/xml/ns/jakartaee\" version=\"5.0\"><servlet><servlet-name>default</servlet-name>\
+               <servlet-class>org.apache.catalina.servlets.DefaultServlet</servlet-class></servlet><servlet-mapping>\
+               <servlet-name>default</servlet-name><url-pattern>/</url-pattern></servlet-mapping><servlet><servlet-name>jsp</servlet-name>\
+               <servlet-class>org.apache.jasper.servlet.JspServlet</servlet-class></servlet><servlet-mapping><servlet-name>jsp</servlet-name>\
+               <url-pattern>*.jsp</url-pattern></servlet-mapping></web-app>\n";
+    p.write("conf/web.xml", web)?;
+    let mut c = p.line("/usr/share/tomcat10/bin/catalina.sh run")?;
+    c.env("CATALINA_HOME", "/usr/share/tomcat10").env("CATALINA_BASE", &p.dir).env("JAVA_OPTS", "-Xmx96m");
+    Ok(c)
+}
+
+/// The same with its manager, open to other machines, and an account in it. Five failures lock the account, as ever.
+pub(super) fn tomcat_manager(p: &Place, password: &str) -> Result<Command> {
+    let users = format!(
+        "<tomcat-users><role rolename=\"manager-gui\"/><role rolename=\"manager-status\"/>\
+         <user username=\"tomcat\" password=\"{password}\" roles=\"manager-gui,manager-status\"/></tomcat-users>\n"
+    );
+    p.write("conf/users.xml", &users)?;
+    let realm = "<Realm className=\"org.apache.catalina.realm.LockOutRealm\"><Realm className=\"org.apache.catalina.realm.MemoryRealm\" \
+                 pathname=\"{dir}/conf/users.xml\"/></Realm>";
+    let manager = "<Context path=\"/manager\" docBase=\"/usr/share/tomcat10-admin/manager\" privileged=\"true\"/>";
+    tomcat(p, realm, manager)
 }

@@ -3,6 +3,8 @@
 mod behaviour;
 mod corpus;
 mod documentation;
+mod ground_truth;
+mod hostile;
 mod many;
 mod panels;
 mod real;

@@ -4,11 +4,9 @@
 //! Starts the servers of `lab::recipe` in namespaces, on their usual ports and on ports that promise nothing, beside silent ports
 //! and listeners that pretend; asks; compares; proves that nothing was changed. How to read the result is in docs/benchmarks.md.
 
-mod judge;
 mod phases;
 mod report;
 mod tools;
-mod world;
 
 use anyhow::{Context, bail};
 use lab::recipe::{self, Recipe, Suite};
@@ -22,15 +20,15 @@ const USAGE: &str = "\
 usage: cargo xtask bench identify [--fast] [--only RECIPE,…] [--phases PHASE,…] [--no-nmap] [--portreeve FILE] [--seed N] [--record] [--list]
   --fast             only the servers of the fast tests
   --only RECIPE,…    only these servers
-  --phases PHASE,…   of usual, odd, twenty, silent, lookalikes, everywhere [default: all]
+  --phases PHASE,…   of usual, odd, twenty, silent, lookalikes, everywhere, credentials [default: all]
   --no-nmap          do not run nmap: minutes instead of half an hour
-  --portreeve FILE   ask with this binary instead of building target/release/portreeve
+  --portreeve FILE   ask with this binary instead of building target/release/portreeve; no checks are run with it
   --seed N           other odd ports [default: 1]
   --record           write docs/benchmarks/DATE-identify.md and .json
   --list             say which servers there are";
 
 /// What is done, in this order.
-pub const PHASES: [&str; 6] = ["usual", "odd", "twenty", "silent", "lookalikes", "everywhere"];
+pub const PHASES: [&str; 7] = ["usual", "odd", "twenty", "silent", "lookalikes", "everywhere", "credentials"];
 
 struct Options {
     fast: bool,
@@ -101,7 +99,13 @@ pub fn run(root: &Path, words: &[&str]) -> anyhow::Result<()> {
     };
     let folder = root.join("target/bench/identify");
     fs::create_dir_all(&folder)?;
-    let bench = Bench { folder: &folder, binary: &binary, nmap: options.nmap, seed: options.seed, recipes };
+    // Checks are a node's work, and their verdicts go to a server; here an example of the same crate runs them.
+    let checks = match &options.portreeve {
+        Some(path) => Some(path.with_file_name("verdicts")).filter(|p| p.exists()),
+        None => Some(example(root)?),
+    };
+    let bench =
+        Bench { folder: &folder, binary: &binary, checks: checks.as_deref(), nmap: options.nmap, seed: options.seed, recipes };
     let mut facts = super::report::machine();
     facts.push(("portreeve".to_owned(), said(Command::new(&binary).arg("--version"))));
     facts.push(("nmap".to_owned(), said(Command::new("nmap").arg("--version"))));
@@ -126,6 +130,16 @@ pub fn run(root: &Path, words: &[&str]) -> anyhow::Result<()> {
     fs::write(folder.join("failures.md"), report::failures_with_bytes(&result))?;
     eprintln!("wrote {} and .json, and failures.md beside it", folder.join("latest.md").display());
     Ok(())
+}
+
+/// The example of `services` that identifies and checks, built like the program itself.
+fn example(root: &Path) -> anyhow::Result<PathBuf> {
+    let mut cargo = Command::new("cargo");
+    cargo.args(["build", "--release", "-p", "services", "--example", "verdicts"]).current_dir(root);
+    if !cargo.status().context("cargo cannot be started")?.success() {
+        bail!("the example verdicts of services does not build");
+    }
+    Ok(root.join("target/release/examples/verdicts"))
 }
 
 /// The first line of what a command prints.

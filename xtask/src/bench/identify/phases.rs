@@ -1,10 +1,10 @@
 //! The parts of the benchmark, each a world, one run of each scanner in it, and what came of that.
 //!
-//! Running a scanner is `tools`'s, judging a claim `judge`'s, telling it `report`'s.
+//! Running a scanner is `tools`'s, judging a claim `lab`'s, telling it `report`'s.
 
-use super::judge::{Claim, Judgement, Proofs, invents, judge};
-use super::tools::{Ask, At, Told};
-use super::world::{Odd, Truth, World, lookalikes, pretend};
+use super::tools::{Ask, Checked, Told};
+use lab::recipe::judge::{Claim, Judgement, Proofs, invents, judge};
+use lab::recipe::street::{At, Odd, Street, Truth, lookalikes, pretend};
 use lab::recipe::{Access, Over, Recipe, Suite};
 use lab::{Kind, Lab, LabSpec, Manner, Namespace, Server};
 use serde::Serialize;
@@ -47,8 +47,10 @@ pub struct Asked {
     /// Servers whose state was compared.
     pub states: Vec<String>,
     pub absent: Vec<(String, String)>,
-    /// Unauthenticated access: verdicts of portreeve's checks, held to what the recipes say.
+    /// Access without credentials: verdicts of portreeve's checks, held to what the recipes say.
     pub proofs: Option<Proofs>,
+    /// Every check that was run: server, and how each ended.
+    pub checks: Vec<(String, Vec<Checked>)>,
 }
 
 /// Claims about listeners that are no servers.
@@ -74,6 +76,18 @@ pub struct Silence {
     pub named: BTreeMap<&'static str, usize>,
 }
 
+/// Default pairs: verdicts held to what the recipes say, and attempts counted twice.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Pairs {
+    pub proofs: Proofs,
+    pub checks: Vec<(String, Vec<Checked>)>,
+    /// The most attempts with one account at one endpoint, as the checks tell it.
+    pub most: usize,
+    /// The same as the servers' own logs tell it: server, failures it logged.
+    pub logged: Vec<(String, usize)>,
+    pub absent: Vec<(String, String)>,
+}
+
 /// Everything measured.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Result {
@@ -83,11 +97,14 @@ pub struct Result {
     pub silent: Option<Silence>,
     pub lookalikes: Option<Pretended>,
     pub everywhere: Option<Pretended>,
+    pub credentials: Option<Pairs>,
 }
 
 pub struct Bench<'a> {
     pub folder: &'a Path,
     pub binary: &'a Path,
+    /// The example that runs checks; none are run without.
+    pub checks: Option<&'a Path>,
     pub nmap: bool,
     pub seed: u64,
     pub recipes: Vec<&'static Recipe>,
@@ -110,6 +127,7 @@ impl Bench<'_> {
             "silent" => result.silent = Some(self.silent(50)?),
             "lookalikes" => result.lookalikes = Some(self.lookalikes()?),
             "everywhere" => result.everywhere = Some(self.everywhere()?),
+            "credentials" => result.credentials = self.checks.map(|checks| self.credentials(checks)).transpose()?,
             _ => {}
         }
         Ok(())
@@ -121,7 +139,7 @@ impl Bench<'_> {
 
     /// Starts servers, asks them with each scanner, and compares.
     fn servers(&self, name: &str, recipes: &[&'static Recipe], odd: Option<Odd>) -> anyhow::Result<Asked> {
-        let world = World::start(recipes, odd)?;
+        let world = Street::start(recipes, odd)?;
         eprintln!("    {} servers with {} ports run, {} do not", world.cooked.len(), world.truths.len(), world.absent.len());
         let endpoints = world.endpoints();
         let ask = self.ask(&world.lab, name, &endpoints);
@@ -132,15 +150,21 @@ impl Bench<'_> {
         told.insert("portreeve", ask.portreeve(self.binary, &[])?);
         let after = world.states();
         asked.changed.insert("portreeve", changed(&before, &after));
+        let mut after = after;
+        if let Some(checks) = self.checks.filter(|_| name == "usual") {
+            let all = ask.checks(checks, &[])?;
+            asked.proofs = Some(proofs(&world.truths, &all, "unauthenticated-access", Access::Open));
+            asked.checks = named(&world.truths, &all);
+            let now = world.states();
+            asked.changed.insert("checks", changed(&after, &now));
+            after = now;
+        }
         if self.nmap {
             told.insert("nmap", ask.nmap()?);
             asked.changed.insert("nmap", changed(&after, &world.states()));
         }
         for truth in &world.truths {
             asked.ports.push(scored(truth, &told, world.lab.scanner()));
-        }
-        if let Some(ours) = told.get("portreeve").filter(|t| !t.verdicts.is_empty()) {
-            asked.proofs = Some(proofs(&world.truths, ours));
         }
         for (tool, told) in told {
             eprintln!("    {tool}: {:.1} s", told.seconds);
@@ -158,7 +182,7 @@ impl Bench<'_> {
         let lab = LabSpec::new().host("mute", 10, Kind::Refusing).start()?;
         let host = lab.host("mute");
         let mut odd = Odd::new(self.seed + 7);
-        let ports: Vec<u16> = (0..count).map(|_| odd.next()).collect();
+        let ports: Vec<u16> = (0..count).map(|_| odd.port()).collect();
         let mut silence = Silence { ports: count, ..Silence::default() };
         let endpoints: BTreeSet<At> = ports.iter().map(|&p| (host.v4(), 't', p)).collect();
         for tool in self.tools() {
@@ -189,7 +213,7 @@ impl Bench<'_> {
         let list = lookalikes();
         let lab = LabSpec::new().host("odd", 10, Kind::Refusing).host("usual", 11, Kind::Refusing).start()?;
         let mut odd = Odd::new(self.seed + 11);
-        let odd_ports: Vec<u16> = list.iter().map(|_| odd.next()).collect();
+        let odd_ports: Vec<u16> = list.iter().map(|_| odd.port()).collect();
         // What a listener promises by its number, the more harm the sooner.
         let promising = [
             6379, 3306, 5432, 22, 8080, 9200, 27017, 11211, 2375, 9001, 2181, 8081, 5984, 8086, 2379, 3389, 7077, 9090, 9042,
@@ -238,7 +262,7 @@ impl Bench<'_> {
         }
         let mut odd = Odd::new(self.seed + 13);
         let mut ports: Vec<u16> = vec![21, 23, 25, 80, 443, 1433, 1521, 2375, 3306, 3389, 5432, 8080, 8443, 9200, 11211, 27017];
-        ports.extend((0..24).map(|_| odd.next()));
+        ports.extend((0..24).map(|_| odd.port()));
         ports.extend(real);
         let endpoints: BTreeSet<At> = lab.hosts().iter().flat_map(|h| ports.iter().map(|&p| (h.v4(), 't', p))).collect();
         let mut pretended = Pretended::default();
@@ -279,7 +303,7 @@ impl Bench<'_> {
 }
 
 fn guarded(access: Access) -> bool {
-    matches!(access, Access::Password | Access::Acl | Access::ClientCertificate)
+    matches!(access, Access::Password | Access::DefaultPair | Access::Acl | Access::ClientCertificate)
 }
 
 fn changed(before: &[(&'static str, String)], after: &[(&'static str, String)]) -> Vec<(String, String, String)> {
@@ -336,33 +360,91 @@ fn hear(scanner: &Namespace, at: At, send: &[u8]) -> String {
     }
 }
 
-/// Verdicts on access without credentials, held to what the recipes say.
-fn proofs(truths: &[Truth], told: &Told) -> Proofs {
+/// Checks by the name of the server.
+fn named(truths: &[Truth], all: &BTreeMap<At, Vec<Checked>>) -> Vec<(String, Vec<Checked>)> {
+    truths.iter().filter_map(|t| Some((t.door.name.to_owned(), all.get(&t.at)?.clone()))).collect()
+}
+
+/// Verdicts of one kind, held to what the recipes say: proved wherever it is so, and nowhere else.
+fn proofs(truths: &[Truth], all: &BTreeMap<At, Vec<Checked>>, kind: &str, so: Access) -> Proofs {
     let mut proofs = Proofs::default();
-    let none: Vec<(String, String)> = Vec::new();
+    let none: Vec<Checked> = Vec::new();
     for truth in truths {
-        let verdicts = told.verdicts.get(&truth.at).unwrap_or(&none);
-        let proved: Vec<&str> = verdicts
-            .iter()
-            .filter(|(check, verdict)| verdict == "proved" && check.contains("unauthenticated"))
-            .map(|(check, _)| check.as_str())
-            .collect();
-        let shown: Vec<String> = verdicts.iter().map(|(c, v)| format!("{c}: {v}")).collect();
-        let failure =
-            format!("{:?}, verdicts: {}", truth.door.access, if shown.is_empty() { "none".to_owned() } else { shown.join(", ") });
-        match (truth.door.access, proved.is_empty()) {
-            (Access::Open, false) => proofs.right += 1,
-            (Access::Open, true) => {
+        let runs = all.get(&truth.at).unwrap_or(&none);
+        let proved = runs.iter().any(|r| r.kind == kind && r.verdict == "proved");
+        let shown: Vec<String> =
+            runs.iter().map(|r| format!("{} {} {}", r.check, r.verdict, r.reason).trim().to_owned()).collect();
+        let shown = if shown.is_empty() { "no check ran".to_owned() } else { shown.join("; ") };
+        let failure = format!("is {:?}; {shown}", truth.door.access);
+        match (truth.door.access == so, proved) {
+            (true, true) => proofs.right += 1,
+            (true, false) => {
                 proofs.missed += 1;
                 proofs.failures.insert(truth.door.name.to_owned(), failure);
             }
-            (Access::NotAsked, _) => {}
-            (_, false) => {
+            // A port of which nobody asked is not held against a proof, but for a default pair nobody set.
+            (false, true) if truth.door.access == Access::NotAsked && so == Access::Open => {}
+            (false, true) => {
                 proofs.wrong += 1;
                 proofs.failures.insert(truth.door.name.to_owned(), failure);
             }
-            (_, true) => proofs.rightly_not += 1,
+            (false, false) => proofs.rightly_not += 1,
         }
     }
     proofs
+}
+
+impl Bench<'_> {
+    /// Servers with the default pair, with a changed one, with none, locked, and a page that lets everybody in.
+    fn credentials(&self, checks: &Path) -> anyhow::Result<Pairs> {
+        let families = ["redis", "mariadb", "postgresql", "supervisor", "influxdb", "rabbitmq", "tomcat-manager"];
+        let wanted = |r: &&&'static Recipe| {
+            families.iter().any(|f| r.name == *f || r.name.strip_prefix(f).is_some_and(|rest| rest.starts_with('-')))
+        };
+        let recipes: Vec<&'static Recipe> = self.recipes.iter().filter(wanted).copied().collect();
+        let world = Street::start(&recipes, None)?;
+        let endpoints = world.endpoints();
+        // A page with the identity of a panel that asks for a password and takes any.
+        let lab = LabSpec::new().host("anybody", 10, Kind::Refusing).start()?;
+        let page = "<html><title>RabbitMQ Management</title><script src=\"js/ejs-1.0.min.js\"></script></html>";
+        let inside = "{\"name\":\"guest\",\"tags\":[\"administrator\"]}";
+        let manner = Manner::AnyPassword { page: page.to_owned(), inside: inside.to_owned() };
+        let _anybody = lab.host("anybody").pretend(15672, manner)?;
+        let decoy: BTreeSet<At> = [(lab.host("anybody").v4(), 't', 15672)].into();
+        let more = ["--ceiling", "intrusive", "--credentials", "2"];
+        let all = self.ask(&world.lab, "credentials", &endpoints).checks(checks, &more)?;
+        let fooled = self.ask(&lab, "credentials-decoy", &decoy).checks(checks, &more)?;
+        let mut pairs =
+            Pairs { proofs: proofs(&world.truths, &all, "default-credential", Access::DefaultPair), ..Pairs::default() };
+        for run in fooled.values().flatten() {
+            if run.kind == "default-credential" && run.verdict == "proved" {
+                pairs.proofs.wrong += 1;
+                pairs
+                    .proofs
+                    .failures
+                    .insert("a page that takes any password".to_owned(), format!("{} {:?}", run.check, run.attempts));
+            }
+        }
+        pairs.checks = named(&world.truths, &all);
+        pairs.checks.push(("a page that takes any password".to_owned(), fooled.into_values().flatten().collect()));
+        for (_, runs) in &pairs.checks {
+            let mut accounts: BTreeMap<&str, usize> = BTreeMap::new();
+            for (account, _) in runs.iter().flat_map(|r| &r.attempts) {
+                *accounts.entry(account).or_default() += 1;
+            }
+            pairs.most = pairs.most.max(accounts.into_values().max().unwrap_or(0));
+        }
+        for it in &world.cooked {
+            let logged = match it.recipe.name {
+                name if name.starts_with("postgresql") => {
+                    it.place.log().matches("authentication failed for user \"postgres\"").count()
+                }
+                name if name.starts_with("mariadb") => it.place.log().matches("Access denied for user 'root'").count(),
+                _ => continue,
+            };
+            pairs.logged.push((it.recipe.name.to_owned(), logged));
+        }
+        pairs.absent = world.absent;
+        Ok(pairs)
+    }
 }

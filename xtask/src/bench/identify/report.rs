@@ -1,8 +1,8 @@
 //! What came of a run, for people and for programs. Pure: what the numbers mean is explained in docs/benchmarks.md.
 
-use super::judge::{Tally, share};
-use super::phases::{Asked, Pretended, Result, Scored};
+use super::phases::{Asked, Pairs, Pretended, Result, Scored};
 use crate::bench::report::Facts;
+use lab::recipe::judge::{Tally, share};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 
@@ -115,6 +115,16 @@ fn goals(result: &Result) -> Vec<Goal> {
         };
         let none = asked.iter().all(|a| a.changed.get("portreeve").is_some_and(Vec::is_empty));
         add("state changed on a target", "none", TOOLS.map(line), Some(none));
+        if asked.iter().any(|a| a.changed.contains_key("checks")) {
+            // A ZooKeeper session is a transaction, opened and closed: the one thing a check of class `session` leaves.
+            let others = |a: &&&Asked| a.changed.get("checks").is_some_and(|c| c.iter().any(|c| !c.0.starts_with("zookeeper")));
+            add(
+                "state changed by the checks",
+                "none but sessions",
+                [line("checks"), None],
+                Some(!asked.iter().any(|a| others(&a))),
+            );
+        }
     }
     if let Some(p) = result.usual.as_ref().and_then(|a| a.proofs.as_ref()) {
         let precision = share(p.right, p.right + p.wrong);
@@ -122,6 +132,16 @@ fn goals(result: &Result) -> Vec<Goal> {
         let met = p.wrong == 0 && ratio(p.right, p.right + p.missed) >= 0.97;
         let value = format!("precision {precision}, recall {recall}");
         add("access without credentials", "precision 100 %, recall ≥ 97 %", [Some(value), None], Some(met));
+    }
+    if let Some(p) = &result.credentials {
+        let (of, met) = (&p.proofs, p.proofs.wrong == 0 && p.most <= 2);
+        let value = format!(
+            "precision {}, recall {}, at most {} attempts with an account",
+            share(of.right, of.right + of.wrong),
+            share(of.right, of.right + of.missed),
+            p.most
+        );
+        add("default pairs", "precision 100 %, at most 2 attempts", [Some(value), None], Some(met));
     }
     goals
 }
@@ -202,6 +222,9 @@ pub fn failures(result: &Result) -> String {
             let _ = writeln!(text, "- {name}: access to `{server}`: {failure}");
         }
     }
+    for (server, failure) in result.credentials.iter().flat_map(|p| &p.proofs.failures) {
+        let _ = writeln!(text, "- default pair of `{server}`: {failure}");
+    }
     for (name, pretended) in [("lookalike", &result.lookalikes), ("host open everywhere", &result.everywhere)] {
         for line in pretended.iter().filter_map(|p| p.invented.get("portreeve")).flatten() {
             let _ = writeln!(text, "- {name}: {line}");
@@ -254,7 +277,43 @@ pub fn markdown(date: &str, facts: &Facts, result: &Result) -> String {
     }
     pretended(&mut text, "Listeners that pretend", result.lookalikes.as_ref());
     pretended(&mut text, "Hosts open on every port", result.everywhere.as_ref());
+    if let Some(asked) = &result.usual {
+        checks(&mut text, "Checks, usual ports", &asked.checks);
+    }
+    if let Some(p) = &result.credentials {
+        pairs(&mut text, p);
+    }
     text
+}
+
+fn checks(text: &mut String, title: &str, all: &[(String, Vec<super::tools::Checked>)]) {
+    if all.iter().all(|(_, runs)| runs.is_empty()) {
+        return;
+    }
+    let _ = writeln!(text, "\n## {title}\n\n| server | check | verdict | |\n|---|---|---|---|");
+    for (server, run) in all.iter().flat_map(|(server, runs)| runs.iter().map(move |r| (server, r))) {
+        let attempts: Vec<String> = run.attempts.iter().map(|(account, how)| format!("{account}: {how}")).collect();
+        let more = [run.reason.clone(), attempts.join(", ")].into_iter().filter(|w| !w.is_empty()).collect::<Vec<_>>().join("; ");
+        let _ = writeln!(text, "| {server} | {} | {} | {} |", run.check, run.verdict, more.replace('|', "\\|"));
+    }
+}
+
+fn pairs(text: &mut String, p: &Pairs) {
+    checks(text, "Checks with default pairs allowed, two attempts for each account", &p.checks);
+    let logged: Vec<String> = p.logged.iter().map(|(server, n)| format!("{server} {n}")).collect();
+    let _ = writeln!(
+        text,
+        "\nProved rightly {}, wrongly {}, missed {}, rightly not proved {}. Failures that the servers logged for the account of the pair: {}.",
+        p.proofs.right,
+        p.proofs.wrong,
+        p.proofs.missed,
+        p.proofs.rightly_not,
+        if logged.is_empty() { "not asked".to_owned() } else { logged.join(", ") }
+    );
+    for (server, why) in &p.absent {
+        let _ =
+            writeln!(text, "\nNot scored, because it could not be started: {server}: {}", why.lines().next().unwrap_or_default());
+    }
 }
 
 fn servers(text: &mut String, name: &str, asked: &Asked) {

@@ -1,8 +1,10 @@
-//! Runs portreeve and nmap on the same ports from the lab's scanner and reads what they claim. What is true is left to `judge`.
+//! Runs portreeve and nmap on the same ports from the lab's scanner and reads what they claim. What is true is left to `lab`.
 
-use super::judge::Claim;
 use anyhow::{Context, bail};
 use lab::Lab;
+use lab::recipe::judge::Claim;
+use lab::recipe::street::At;
+use serde::Serialize;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -11,16 +13,11 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// An endpoint: address, `t` or `u`, port.
-pub type At = (Ipv4Addr, char, u16);
-
 /// What one run of a scanner claimed.
 #[derive(Clone, Debug, Default)]
 pub struct Told {
     /// Claims by endpoint; an open port of which nothing is known has an empty one.
     pub claims: BTreeMap<At, Claim>,
-    /// Verdicts of checks by endpoint: id of the check, verdict.
-    pub verdicts: BTreeMap<At, Vec<(String, String)>>,
     /// Seconds from start to end.
     pub seconds: f64,
     /// The command.
@@ -89,9 +86,45 @@ impl Ask<'_> {
         argv.extend(more.iter().map(|w| (*w).to_owned()));
         let (seconds, cut) = self.run("portreeve", &argv)?;
         let text = fs::read_to_string(self.folder.join(format!("{}.portreeve.out", self.name)))?;
-        let (claims, verdicts) = read_portreeve(&text)?;
         argv[0] = "portreeve".into();
-        Ok(Told { claims, verdicts, seconds, command: argv.join(" "), cut })
+        Ok(Told { claims: read_portreeve(&text)?, seconds, command: argv.join(" "), cut })
+    }
+
+    /// The checks that a node would run after it has identified the endpoints, by the example of `services` that runs them.
+    pub fn checks(&self, binary: &Path, more: &[&str]) -> anyhow::Result<BTreeMap<At, Vec<Checked>>> {
+        let mut argv = vec![binary.to_string_lossy().into_owned(), "--within".into(), lab::NETWORK_V4.into()];
+        argv.extend(more.iter().map(|w| (*w).to_owned()));
+        let proto = |kind| if kind == 'u' { "udp" } else { "tcp" };
+        argv.extend(self.endpoints.iter().map(|at| format!("{}:{}/{}", at.0, at.2, proto(at.1))));
+        let (_, cut) = self.run("checks", &argv)?;
+        if cut {
+            bail!("the checks did not end within {:?}", self.limit);
+        }
+        let text = fs::read_to_string(self.folder.join(format!("{}.checks.out", self.name)))?;
+        let mut all = BTreeMap::new();
+        for line in text.lines() {
+            let object: Value = serde_json::from_str(line).with_context(|| format!("the checks printed: {line}"))?;
+            let endpoint = &object["identification"]["endpoint"];
+            let (Some(ip), Some(port)) = (endpoint["ip"].as_str().and_then(|i| i.parse().ok()), endpoint["port"].as_u64()) else {
+                bail!("no endpoint in {line}");
+            };
+            let word = |v: &Value| v.as_str().unwrap_or_default().to_owned();
+            let run = |c: &Value| Checked {
+                check: word(&c["check"]),
+                kind: word(&c["kind"]),
+                verdict: word(&c["verdict"]),
+                reason: word(&c["reason"]),
+                attempts: c["attempts"]
+                    .as_array()
+                    .into_iter()
+                    .flatten()
+                    .map(|a| (word(&a["account"]), format!("{} {}", word(&a["pair"]), word(&a["outcome"]))))
+                    .collect(),
+            };
+            let at: At = (ip, if endpoint["proto"] == "udp" { 'u' } else { 't' }, port as u16);
+            all.insert(at, object["checks"].as_array().into_iter().flatten().map(run).collect());
+        }
+        Ok(all)
     }
 
     /// `nmap -sV`, as anybody would run it, without the name service and the ping that the lab has no use for.
@@ -108,7 +141,7 @@ impl Ask<'_> {
         argv.extend(self.hosts());
         let (seconds, cut) = self.run("nmap", &argv)?;
         let text = fs::read_to_string(self.folder.join(format!("{}.nmap.out", self.name)))?;
-        Ok(Told { claims: read_nmap(&text), verdicts: BTreeMap::new(), seconds, command: argv.join(" "), cut })
+        Ok(Told { claims: read_nmap(&text), seconds, command: argv.join(" "), cut })
     }
 }
 
@@ -116,11 +149,24 @@ fn text(value: &Value) -> Option<String> {
     value.as_str().filter(|s| !s.is_empty()).map(str::to_owned)
 }
 
-type Verdicts = BTreeMap<At, Vec<(String, String)>>;
+/// One check of one endpoint, as it ended.
+#[derive(Clone, Debug, Serialize)]
+pub struct Checked {
+    /// Id of the check.
+    pub check: String,
+    /// `unauthenticated-access`, `default-credential`, …
+    pub kind: String,
+    /// `proved`, `not-proved`, …
+    pub verdict: String,
+    /// Why, where it says.
+    pub reason: String,
+    /// Accounts that were tried, in order, with how that ended.
+    pub attempts: Vec<(String, String)>,
+}
 
 /// Open ports of portreeve's JSON lines.
-fn read_portreeve(out: &str) -> anyhow::Result<(BTreeMap<At, Claim>, Verdicts)> {
-    let (mut claims, mut verdicts) = (BTreeMap::new(), BTreeMap::new());
+fn read_portreeve(out: &str) -> anyhow::Result<BTreeMap<At, Claim>> {
+    let mut claims = BTreeMap::new();
     for line in out.lines().filter(|l| !l.trim().is_empty()) {
         let object: Value = serde_json::from_str(line).with_context(|| format!("portreeve printed: {line}"))?;
         let (Some(ip), Some(port)) = (object["ip"].as_str().and_then(|i| i.parse().ok()), object["port"].as_u64()) else {
@@ -140,12 +186,8 @@ fn read_portreeve(out: &str) -> anyhow::Result<(BTreeMap<At, Claim>, Verdicts)> 
             evidence: text(&object["evidence"]),
         };
         claims.insert(at, claim);
-        for check in object["checks"].as_array().into_iter().flatten() {
-            let pair = (text(&check["check"]).unwrap_or_default(), text(&check["verdict"]).unwrap_or_default());
-            verdicts.entry(at).or_insert_with(Vec::new).push(pair);
-        }
     }
-    Ok((claims, verdicts))
+    Ok(claims)
 }
 
 /// An attribute of an XML element, with the few entities that nmap writes put back.
@@ -199,16 +241,15 @@ mod tests {
 
     #[test]
     fn what_both_print_is_read() {
-        let lines = "{\"ip\":\"10.99.7.2\",\"port\":6379,\"proto\":\"tcp\",\"state\":\"open\",\"service\":{\"name\":\"redis\",\"product\":\"Redis\",\"version\":\"7.0.15\"},\"checks\":[{\"check\":\"redis-open\",\"verdict\":\"proved\"}]}\n\
+        let lines = "{\"ip\":\"10.99.7.2\",\"port\":6379,\"proto\":\"tcp\",\"state\":\"open\",\"service\":{\"name\":\"redis\",\"product\":\"Redis\",\"version\":\"7.0.15\"}}\n\
                      {\"ip\":\"10.99.7.2\",\"port\":9,\"proto\":\"tcp\",\"state\":\"open\",\"service\":null}\n\
                      {\"ip\":\"10.99.7.2\",\"port\":10,\"proto\":\"tcp\",\"state\":\"closed\",\"service\":null}\n";
-        let (claims, verdicts) = read_portreeve(lines).unwrap();
+        let claims = read_portreeve(lines).unwrap();
         let at = |port| (Ipv4Addr::new(10, 99, 7, 2), 't', port);
         assert_eq!(
             (claims.len(), claims[&at(6379)].line().as_str(), claims[&at(9)].line().as_str()),
             (2, "redis Redis 7.0.15", "(nothing)")
         );
-        assert_eq!(verdicts[&at(6379)], [("redis-open".to_owned(), "proved".to_owned())]);
         let xml = "<host starttime=\"1\"><status state=\"up\"/><address addr=\"02:00:00:00:07:02\" addrtype=\"mac\"/><address addr=\"10.99.7.2\" addrtype=\"ipv4\"/>\
             <ports><port protocol=\"tcp\" portid=\"443\"><state state=\"open\" reason=\"syn-ack\"/><service name=\"http\" product=\"nginx &amp; co\" version=\"1.22\" tunnel=\"ssl\" method=\"probed\" conf=\"10\"><cpe>x</cpe></service></port>\
             <port protocol=\"tcp\" portid=\"8080\"><state state=\"open\" reason=\"syn-ack\"/><service name=\"http-proxy\" method=\"table\" conf=\"3\"/></port>\

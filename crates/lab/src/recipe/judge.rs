@@ -1,9 +1,9 @@
-//! What a scanner claimed of a port, held to what is true of it. Pure.
+//! What is claimed of a port, held to what is true of it. Pure.
 //!
 //! The same rules for every scanner: names are right when one of the accepted names is in them, whatever the case; a version is
-//! right when it is the package's (`lab::recipe::same_version`). Getting the claims is left to `tools`.
+//! right when it is the package's ([`same_version`]). Getting the claims is left to whoever has a scanner.
 
-use lab::recipe::{Door, same_version};
+use super::{Door, same_version};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -77,7 +77,8 @@ pub fn judge(claim: &Claim, door: &Door, version: Option<&str>) -> Judgement {
     };
     let tls_right = !door.tls || claim.tls;
     // A product of another name on a port whose protocol tells none is an invention as well.
-    let wrong_product = product.is_some() && !product_right;
+    let below = product.is_some_and(|p| is_in(p, door.beneath));
+    let wrong_product = product.is_some() && !product_right && !below;
     let said = claim.version.as_deref().filter(|v| !v.is_empty());
     let exact = said.is_some_and(|s| version.is_some_and(|v| same_version(s, v)));
     Judgement {
@@ -87,14 +88,17 @@ pub fn judge(claim: &Claim, door: &Door, version: Option<&str>) -> Judgement {
         wrong_service: named && !service,
         disclosed: version.is_some(),
         version: exact,
-        wrong_version: said.is_some() && !exact,
+        // Of what stands beneath, the version is its own.
+        wrong_version: said.is_some() && !exact && (!below || product_right),
     }
 }
 
-/// What may be said of a listener that only pretends: protocols and products that its bytes do prove.
+/// What may be said of a listener that only pretends.
 #[derive(Clone, Copy, Debug)]
 pub struct Allowed {
+    /// Protocols that its bytes do prove.
     pub service: &'static [&'static str],
+    /// Products that they name.
     pub product: &'static [&'static str],
 }
 
@@ -110,17 +114,26 @@ pub fn invents(claim: &Claim, allowed: Allowed) -> bool {
 /// Counts of a group of judgements.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Tally {
+    /// Ports judged.
     pub ports: usize,
+    /// Service and product right.
     pub right: usize,
+    /// Protocol right.
     pub service: usize,
+    /// Another's product named.
     pub wrong_product: usize,
+    /// Another protocol named.
     pub wrong_service: usize,
+    /// Versions that are told.
     pub disclosed: usize,
+    /// Versions that are right.
     pub version: usize,
+    /// Versions that are wrong or invented.
     pub wrong_version: usize,
 }
 
 impl Tally {
+    /// Counts them.
     pub fn of<'a>(judgements: impl IntoIterator<Item = &'a Judgement>) -> Tally {
         let mut t = Tally::default();
         for j in judgements {
@@ -163,7 +176,7 @@ pub struct Proofs {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lab::recipe::Version;
+    use crate::recipe::Version;
 
     const REDIS: Door = Door::tcp("redis", 6379, &["redis"], &["Redis"]).version(Version::Package("redis-server"));
     const RSYNC: Door = Door::tcp("rsync", 873, &["rsync"], &["", "rsync"]);

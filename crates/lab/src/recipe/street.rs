@@ -1,48 +1,66 @@
-//! The servers of the benchmark: every recipe on a host of its own, started a few at a time, on its usual ports or on others.
+//! Many servers at once: every recipe on a host of its own, started a few at a time, on its usual ports or on others. And what
+//! only pretends to be a server.
 //!
-//! What only pretends is here too. Which claims are right is left to `judge`.
+//! Which claims are right is left to `judge`.
 
 use super::judge::Allowed;
-use super::tools::At;
-use anyhow::Context;
-use lab::recipe::{Cooked, Door, Over, Recipe};
-use lab::{Host, Kind, Lab, LabSpec, Manner, Pretender};
+use super::{Cooked, Door, Over, Recipe};
+use crate::host::{Host, Kind};
+use crate::lab::{Lab, LabSpec};
+use crate::pretender::{Manner, Pretender};
+use anyhow::{Context, Result};
 use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// An endpoint: address, `t` or `u`, port.
+pub type At = (Ipv4Addr, char, u16);
 
 /// One port whose truth is known.
 #[derive(Clone, Debug)]
 pub struct Truth {
+    /// Where it is.
     pub at: At,
+    /// Whose port it is.
     pub recipe: &'static str,
+    /// What is true of it.
     pub door: Door,
+    /// The version that it tells, as the package has it.
     pub version: Option<String>,
 }
 
-/// Servers that run.
-pub struct World {
+/// Servers that run, one a host. Dropping it ends them.
+#[derive(Debug)]
+pub struct Street {
+    /// The servers.
     pub cooked: Vec<Cooked>,
+    /// Their ports.
     pub truths: Vec<Truth>,
     /// Recipes that could not be started, with the reason: no server, no score, and said so.
     pub absent: Vec<(String, String)>,
+    /// The network they stand in.
     pub lab: Lab,
 }
 
 /// Ports that promise nothing: unlike every usual one, the same for the same seed.
+#[derive(Clone, Debug)]
 pub struct Odd {
     state: u64,
     taken: BTreeSet<u16>,
 }
 
 impl Odd {
+    /// The sequence of this seed.
     pub fn new(seed: u64) -> Odd {
-        let taken = lab::recipe::all().iter().flat_map(|r| r.usual_ports()).collect();
+        let mut taken: BTreeSet<u16> = super::all().iter().flat_map(|r| r.usual_ports()).collect();
+        // Numbers of machines that a byte may harm (DICOM, DNP3), which no scanner of ours asks.
+        taken.extend([11_112, 20_000]);
         Odd { state: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1, taken }
     }
 
     /// One that nobody has.
-    pub fn next(&mut self) -> u16 {
+    pub fn port(&mut self) -> u16 {
         loop {
             // xorshift64: any spread will do
             self.state ^= self.state << 13;
@@ -57,9 +75,9 @@ impl Odd {
     }
 }
 
-impl World {
+impl Street {
     /// Starts the recipes, each on a host of its own; with `odd`, on other ports than the usual.
-    pub fn start(recipes: &[&'static Recipe], mut odd: Option<Odd>) -> anyhow::Result<World> {
+    pub fn start(recipes: &[&'static Recipe], mut odd: Option<Odd>) -> Result<Street> {
         let numbers = 2_u8..;
         let mut spec = LabSpec::new();
         for (n, _) in numbers.zip(recipes) {
@@ -72,7 +90,7 @@ impl World {
             .zip(recipes)
             .map(|(host, recipe)| {
                 let ports = match &mut odd {
-                    Some(odd) => recipe.other_ports(|| odd.next()),
+                    Some(odd) => recipe.other_ports(|| odd.port()),
                     None => recipe.usual_ports(),
                 };
                 (host.clone(), *recipe, ports)
@@ -106,7 +124,7 @@ impl World {
                 truths.push(Truth { at: (it.place.address, kind, port), recipe: it.recipe.name, door: *door, version });
             }
         }
-        Ok(World { cooked, truths, absent: absent.into_inner().unwrap_or_else(|e| e.into_inner()), lab })
+        Ok(Street { cooked, truths, absent: absent.into_inner().unwrap_or_else(|e| e.into_inner()), lab })
     }
 
     /// Every port.
@@ -125,9 +143,13 @@ impl World {
 }
 
 /// A listener that is no server, and what its bytes prove.
+#[derive(Clone, Debug)]
 pub struct Lookalike {
+    /// What it does, in words.
     pub name: &'static str,
+    /// What it does.
     pub manner: Manner,
+    /// What may be said of it.
     pub allowed: Allowed,
 }
 
@@ -214,7 +236,7 @@ pub fn lookalikes() -> Vec<Lookalike> {
     ]
 }
 
-/// Starts the lookalikes on a host, on ports that promise nothing and, where `usual` gives one, on a port that promises something.
-pub fn pretend(host: &Host, list: &[Lookalike], ports: &[u16]) -> anyhow::Result<Vec<Pretender>> {
+/// Starts the lookalikes on a host, each on the port of the same place in the list.
+pub fn pretend(host: &Host, list: &[Lookalike], ports: &[u16]) -> Result<Vec<Pretender>> {
     list.iter().zip(ports).map(|(l, &port)| host.pretend(port, l.manner.clone())).collect()
 }

@@ -1,0 +1,7 @@
+//! PR-11 for what checks read as proof.
+//! The corpus also runs in `cargo test -p services`.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| services::parsers::checks(bytes));
