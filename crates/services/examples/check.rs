@@ -14,7 +14,10 @@ async fn main() {
     let policy = CheckPolicy { range: IpRange::single(here), ceiling: Some(SideEffect::Session), credentials: None };
     for word in std::env::args().skip(1) {
         let (number, udp) = word.strip_suffix("/udp").map_or((word.as_str(), false), |number| (number, true));
-        let endpoint = number.parse().ok().map(|port| if udp { Endpoint { ip: here, port, proto: Proto::Udp } } else { Endpoint::tcp(here, port) });
+        let endpoint = number
+            .parse()
+            .ok()
+            .map(|port| if udp { Endpoint { ip: here, port, proto: Proto::Udp } } else { Endpoint::tcp(here, port) });
         let Some(endpoint) = endpoint.and_then(|endpoint| scope.admit(endpoint)) else {
             eprintln!("`{word}` is not a port number, nor one with /udp");
             std::process::exit(2);

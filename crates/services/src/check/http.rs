@@ -34,6 +34,8 @@ pub(crate) struct HttpSpec {
     /// Paths to POST, with the body that the list of reading POSTs has for them.
     #[serde(default)]
     post: Vec<String>,
+    /// The page that cannot exist, where one beside the page asked for would be answered alike.
+    control: Option<String>,
     #[serde(default = "ok")]
     status: u16,
     #[serde(default)]
@@ -78,6 +80,7 @@ pub(crate) struct Http {
     pages: Vec<Page>,
     /// With the account and password of an attempt, and without the page that cannot exist.
     signs_in: bool,
+    control: Option<String>,
     wants: Wants,
     verdicts: Vec<(Regex, Verdict)>,
     fields: Vec<(String, Source)>,
@@ -278,6 +281,7 @@ impl Http {
         Ok(Http {
             pages,
             signs_in,
+            control: spec.control.clone(),
             wants: Wants::compile(Some(spec.status), &spec.headers, &spec.body, &spec.json, &spec.not)?,
             verdicts,
             fields: sources(&spec.fields)?,
@@ -399,7 +403,7 @@ impl Dialogue for Http {
             if self.signs_in {
                 return self.proved(&name, &response, json.as_ref()).end();
             }
-            let nowhere = sibling(&page.path, vars.seed);
+            let nowhere = self.control.clone().unwrap_or_else(|| sibling(&page.path, vars.seed));
             let Some(control) = answers.next() else { return Turn::Say(self.request(page, &nowhere, vars)) };
             let Some(control) = http::parse(control) else {
                 return Decision::inconclusive(&name, "no answer for a page that does not exist, so nothing to compare with")

@@ -1,6 +1,7 @@
 //! The crate against real servers and against listeners that misbehave, on loopback.
 
 mod behaviour;
+mod checks;
 mod corpus;
 mod documentation;
 mod ground_truth;

@@ -147,7 +147,9 @@ impl Dialogue for OneLevel {
         let root = if before.len() == 1 { answer } else { before[1] };
         let root = operations(root);
         let contexts = root.iter().find(|o| o.id == 2 && o.tag == 0x64).map(|o| contexts(o.content)).unwrap_or_default();
-        let ask = |n: usize| contexts.get(n).map(|base| Turn::Say(search(3 + n as u8, base, 1, 1, true, &["1.1"])));
+        // One level below each context; then, for directories that have nothing below, the context's own entry.
+        let levels: Vec<(&Vec<u8>, u8)> = [1, 0].into_iter().flat_map(|scope| contexts.iter().map(move |c| (c, scope))).collect();
+        let ask = |n: usize| levels.get(n).map(|(base, scope)| Turn::Say(search(3 + n as u8, base, *scope, 1, true, &["1.1"])));
         if before.len() == 1 {
             return ask(0)
                 .unwrap_or_else(|| leave(Decision::new(Verdict::NotProved, NAME).because("shows no naming context to anybody")));
@@ -155,8 +157,9 @@ impl Dialogue for OneLevel {
         let n = before.len() - 2;
         let entries = all.iter().filter(|o| o.id == id && o.tag == 0x64).count();
         if entries > 0 {
-            let base = contexts.get(n).map(|b| tidy(&String::from_utf8_lossy(b), 96)).unwrap_or_default();
-            return leave(Decision::new(Verdict::Proved, NAME).field("naming_context", base).field("entries_asked_for", 1));
+            let (base, scope) = levels.get(n).map(|(b, s)| (tidy(&String::from_utf8_lossy(b), 96), *s)).unwrap_or_default();
+            let what = if scope == 1 { "below it" } else { "its own" };
+            return leave(Decision::new(Verdict::Proved, NAME).field("naming_context", base).field("entry", what));
         }
         ask(n + 1).unwrap_or_else(|| {
             leave(Decision::new(Verdict::NotProved, NAME).because(format!("shows no entry to anybody (result {code})")))

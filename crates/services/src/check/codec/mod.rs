@@ -7,6 +7,7 @@ mod ldap;
 mod mysql;
 mod postgresql;
 mod rsync;
+mod smb;
 
 use super::dialogue::Dialogue;
 
@@ -17,6 +18,7 @@ const CODECS: &[(&str, &dyn Dialogue)] = &[
     ("mysql-login", &mysql::SignIn),
     ("postgresql-login", &postgresql::SignIn),
     ("rsync-module", &rsync::Module),
+    ("smb-null-session", &smb::NullSession),
 ];
 
 /// The codec of that name.
