@@ -117,10 +117,18 @@ impl Asker<'_> {
             let with: Vec<&[u8]> = heard.iter().map(Vec::as_slice).chain([growing]).collect();
             dialogue.turn(vars, &with, false) != Turn::More
         };
-        match question.is_empty() {
+        let mut answer = match question.is_empty() {
             true => visit.listen(stream, WAIT, whole).await,
             false => visit.ask(stream, question, WAIT, whole).await,
+        };
+        // A pause in an answer that is known not to be all there: a server that says "pending" is given as long again.
+        if answer.ending == Ending::Quiet && !answer.bytes.is_empty() && !dialogue.separate() && !whole(&answer.bytes) {
+            let begun = answer.bytes.clone();
+            let more = visit.listen(stream, WAIT, |rest| whole(&[&begun[..], rest].concat())).await;
+            answer.bytes.extend(more.bytes);
+            answer.ending = more.ending;
         }
+        answer
     }
 
     async fn open(&self, visit: &mut Visit<'_>, name: &str) -> Result<Stream, Box<Decision>> {

@@ -81,7 +81,9 @@ impl Runner<'_> {
         for check in &self.library.checks {
             let named = std::iter::once(None).chain(products.iter().map(|p| Some(p.as_str())));
             let Some(product) = named.into_iter().find(|p| check.info.is_for(&service.name, *p)) else { continue };
-            if !check.fits(at.proto) || permitted(check.info.side_effect, &service.name, product, self.policy, now()).is_err() {
+            if !check.fits(at.proto, found)
+                || permitted(check.info.side_effect, &service.name, product, self.policy, now()).is_err()
+            {
                 continue;
             }
             if refused && !matches!(check.way, Way::Identified(_)) {
@@ -260,9 +262,12 @@ impl Runner<'_> {
 }
 
 impl Check {
-    /// Whether its questions travel by that protocol.
-    fn fits(&self, proto: Proto) -> bool {
-        match self.way {
+    /// Whether its questions travel by that protocol. HTTP is asked only of what was recognised by it: one name may stand for a
+    /// console and for a binary port (Spark).
+    fn fits(&self, proto: Proto, found: &Identification) -> bool {
+        let by_http = || found.evidence.as_deref().is_none_or(|evidence| evidence.contains("http"));
+        match &self.way {
+            Way::Talk(talk) if talk.separate() => proto == Proto::Tcp && by_http(),
             Way::Datagram(_) => proto == Proto::Udp,
             Way::Identified(_) => true,
             Way::Talk(_) | Way::Codec(_) | Way::Login(_) => proto == Proto::Tcp,
