@@ -105,7 +105,7 @@ fn read(bytes: &[u8], command: u16, id: u64) -> Result<Option<Answer<'_>>, ()> {
 }
 
 /// The bytes that an offset and a length inside a message point at.
-fn pointed<'a>(message: &'a [u8], offset_at: usize, length_at: usize, wide: bool) -> Option<&'a [u8]> {
+fn pointed(message: &[u8], offset_at: usize, length_at: usize, wide: bool) -> Option<&[u8]> {
     let read = |at| if wide { le::<4>(message, at) } else { le::<2>(message, at) };
     let (offset, length) = (usize::try_from(read(offset_at)?).ok()?, usize::try_from(read(length_at)?).ok()?);
     message.get(offset..offset.checked_add(length)?)
