@@ -20,7 +20,7 @@ macro_rules! files {
 }
 
 const FILES: &[(&str, &str)] = files! {
-    "redis" "memcached" "mysql" "postgresql" "mongodb" "ftp" "ldap" "zookeeper" "etcd" "stores" "compute" "registries" "udp" "desktops" "files"
+    "redis" "memcached" "mysql" "postgresql" "mongodb" "ftp" "ldap" "zookeeper" "etcd" "stores" "compute" "registries" "udp" "desktops" "files" "ssh"
     "debuggers" "tls" "panels"
 };
 

@@ -196,11 +196,12 @@ impl Library {
         report
     }
 
-    /// Puts the bytes in the place of every answer of every check, after the answers of every case: nothing may panic or go on
-    /// for ever.
+    /// Puts the bytes in the place of the first answer of every check, and of every later answer of one check, which the bytes
+    /// choose: nothing may panic or go on for ever. All of all would take a fuzzer's time for sameness.
     pub(crate) fn feed(&self, bytes: &[u8]) {
-        for check in &self.checks {
-            check.feed(bytes);
+        let sum = bytes.iter().fold(bytes.len(), |sum, &b| sum.wrapping_mul(31).wrapping_add(usize::from(b)));
+        for (i, check) in self.checks.iter().enumerate() {
+            check.feed(bytes, i == sum % self.checks.len());
         }
     }
 }
@@ -259,7 +260,8 @@ impl Check {
         Ok(())
     }
 
-    fn feed(&self, bytes: &[u8]) {
+    /// In the place of the first answer, and if `deep` of each answer after those of every case that proves.
+    fn feed(&self, bytes: &[u8], deep: bool) {
         let vars = self.vars();
         let talk: &dyn Dialogue = match &self.way {
             Way::Talk(talk) => talk.as_ref(),
@@ -277,7 +279,7 @@ impl Check {
             dialogue::replay(talk, &vars, &heard);
         };
         feed(&[]);
-        for case in self.cases.iter().filter(|c| c.verdict == Verdict::Proved) {
+        for case in self.cases.iter().filter(|c| deep && c.verdict == Verdict::Proved) {
             let Ok(answers) = case.answers.iter().map(|a| unescape(a)).collect::<Result<Vec<_>, _>>() else { continue };
             let answers: Vec<&[u8]> = answers.iter().map(Vec::as_slice).collect();
             for cut in 1..=answers.len() {
@@ -324,12 +326,12 @@ mod tests {
     }
 
     proptest! {
-        // Each input goes into every answer of every check: hundreds of talks a time.
-        #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
         #[test]
         fn no_bytes_panic_a_check(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
             static LIBRARY: OnceLock<Library> = OnceLock::new();
-            LIBRARY.get_or_init(Library::builtin).feed(&bytes);
+            for check in &LIBRARY.get_or_init(Library::builtin).checks {
+                check.feed(&bytes, true);
+            }
         }
     }
 }

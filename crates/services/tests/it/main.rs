@@ -1,7 +1,10 @@
 //! The crate against real servers and against listeners that misbehave, on loopback.
 
 mod behaviour;
+mod check_guide;
 mod checks;
+mod credentials;
+mod lookalikes;
 mod corpus;
 mod documentation;
 mod ground_truth;

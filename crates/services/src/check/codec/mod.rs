@@ -3,22 +3,26 @@
 //! A codec is a [`Dialogue`](super::dialogue::Dialogue) in a file of its own and a line in the list. What it proves and how bad
 //! that is stands in `catalog/checks/`, with the cases it is held to.
 
+mod amqp;
 mod ldap;
 mod mysql;
 mod postgresql;
 mod rsync;
 mod smb;
+mod ssh;
 
 use super::dialogue::Dialogue;
 
 /// Every codec by the name that the catalogue calls it.
 const CODECS: &[(&str, &dyn Dialogue)] = &[
+    ("amqp-login", &amqp::SignIn),
     ("ldap-one-level", &ldap::OneLevel),
     ("mysql-empty-password", &mysql::EmptyPassword),
     ("mysql-login", &mysql::SignIn),
     ("postgresql-login", &postgresql::SignIn),
     ("rsync-module", &rsync::Module),
     ("smb-null-session", &smb::NullSession),
+    ("ssh-methods", &ssh::Methods),
 ];
 
 /// The codec of that name.
