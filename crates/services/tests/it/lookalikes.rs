@@ -163,7 +163,7 @@ async fn nothing_that_is_not_the_service_is_a_finding() {
                 wrong.then(|| format!("{} against {name:.60}: {verdict} ({why})", subject.id))
             }
         })
-        .buffer_unordered(48)
+        .buffer_unordered(160)
         .filter_map(|wrong| async move { wrong })
         .collect()
         .await;
