@@ -36,7 +36,7 @@ pub(super) const RECIPES: &[Recipe] = &[
         "nats",
         &[
             Door::tcp("nats", 4222, &["nats"], &["NATS", "NATS Server"]).version(Version::Package("nats-server")).access(Access::Open),
-            Door::tcp("nats-monitoring", 8222, &["http", "nats"], &["NATS", "NATS Server"])
+            Door::tcp("nats-monitoring", 8222, &["http", "nats", "nats-monitor"], &["NATS", "NATS Server"])
                 .version(Version::Package("nats-server"))
                 .access(Access::Open),
         ],

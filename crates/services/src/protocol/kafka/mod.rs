@@ -40,9 +40,12 @@ fn read(bytes: &[u8]) -> Reading {
         return Reading::Partial;
     }
     let (error, count) = (be::<2>(bytes, 8), be::<4>(bytes, 10).unwrap_or(0));
-    // The length must be what the count makes it, and ApiVersions itself must be in the list.
-    let listed = (0..count as usize).any(|i| be::<2>(bytes, 14 + 6 * i) == Some(18));
-    if bytes.len() != total || error != Some(0) || length != 10 + 6 * count || !listed {
+    // The length must be what the count makes it, before anything is counted by it: it may say four thousand million.
+    if bytes.len() != total || error != Some(0) || length != 10 + 6 * count {
+        return Reading::Foreign;
+    }
+    // And ApiVersions itself must be in the list.
+    if !(0..count as usize).any(|i| be::<2>(bytes, 14 + 6 * i) == Some(18)) {
         return Reading::Foreign;
     }
     Reading::Is(Found {
