@@ -5,7 +5,7 @@
 
 use crate::cli::ImportArgs;
 use anyhow::{Context, bail};
-use model::{State, Ts};
+use model::{Proto, State, Ts};
 use reqwest::{Client, StatusCode, Url};
 use scan::external::{FormatError, Reader, Reading, Tally, Via};
 use serde_json::{Value, json};
@@ -152,10 +152,11 @@ fn epoch_ms(at: SystemTime) -> Ts {
     Ts(at.duration_since(UNIX_EPOCH).map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX)))
 }
 
-/// Passes a sighting on, unless it is one of sixty-five thousand doors of a host that accepts on every port.
+/// Passes a sighting on, unless it is one of sixty-five thousand doors of a host that accepts on every port. Nobody accepts on
+/// UDP, so what answers there is no such door.
 fn once_pseudo(reading: Reading, open: &mut HashMap<IpAddr, u32>, part: &mut Part) -> Option<Reading> {
     let Reading::Endpoint(o) = &reading else { return Some(reading) };
-    if o.state != State::Open {
+    if o.state != State::Open || o.endpoint.proto != Proto::Tcp {
         return Some(reading);
     }
     let n = open.entry(o.endpoint.ip).or_default();

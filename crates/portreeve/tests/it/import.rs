@@ -131,6 +131,14 @@ fn what_is_outside_the_scope_cut_short_or_not_allowed_is_said() {
     assert_eq!((&seen[0]["vantage"], &seen[0]["phase"]), (&json!("import"), &json!("pending")), "{seen:?}");
     assert_eq!(seen[0]["last_observed_at"], "2023-11-14T22:13:20.000Z", "at the file's own instant");
 
+    // UDP ports enter as UDP ports, and a file of them says nothing about TCP.
+    std::fs::write(&list, "{\"ip\":\"10.99.7.10\",\"port\":53,\"protocol\":\"udp\"}\n").unwrap();
+    let (code, _, err) = import(&world, operator.token(), &[&path]);
+    assert!(code == 0 && err.contains("naabu-json, by naabu") && err.contains("1 port states"), "{err}");
+    let mut seen: Vec<_> = endpoints(&world).iter().map(|e| (e["port"].clone(), e["proto"].clone())).collect();
+    seen.sort_by_key(|(port, _)| port.as_u64());
+    assert_eq!(seen, [(json!(53), json!("udp")), (json!(80), json!("tcp"))]);
+
     std::fs::write(&list, "open tcp 80 10.99.7.10 1700000000\n").unwrap();
     let viewer = world.serve.api_as("viewer").unwrap();
     for (token, args, part) in [

@@ -32,6 +32,8 @@ pub(super) struct Admit {
     pseudo: usize,
     pub open: u64,
     pub refused: u64,
+    /// Of these, findings about UDP ports of hosts that were asked about: no engine is asked for any.
+    pub refused_udp: u64,
 }
 
 impl Admit {
@@ -49,7 +51,13 @@ impl Admit {
             pseudo: (ports / 2 + 1).clamp(PSEUDO_LEAST, PSEUDO),
             open: 0,
             refused: 0,
+            refused_udp: 0,
         }
+    }
+
+    fn refuse(&mut self, ip: IpAddr, proto: Proto) {
+        self.refused += 1;
+        self.refused_udp += u64::from(proto == Proto::Udp && self.within.contains(ip));
     }
 
     fn admits(&self, endpoint: Endpoint) -> bool {
@@ -68,7 +76,7 @@ impl Admit {
         match reading {
             Reading::Endpoint(mut o) => {
                 if !self.admits(o.endpoint) {
-                    self.refused += 1;
+                    self.refuse(o.endpoint.ip, o.endpoint.proto);
                     return;
                 }
                 o.observed_at = self.at(o.observed_at, now);
@@ -95,7 +103,7 @@ impl Admit {
             }
             Reading::Ports(p) => {
                 if !self.within.contains(p.ip) || p.proto != Proto::Tcp {
-                    self.refused += 1;
+                    self.refuse(p.ip, p.proto);
                     return;
                 }
                 let observed_at = self.at(p.observed_at, now);
@@ -121,7 +129,7 @@ impl Admit {
             }
             Reading::Service(mut s) => {
                 if !self.admits(s.endpoint) {
-                    self.refused += 1;
+                    self.refuse(s.endpoint.ip, s.endpoint.proto);
                     return;
                 }
                 s.observed_at = self.at(s.observed_at, now);
@@ -145,6 +153,7 @@ impl Admit {
 
 #[cfg(test)]
 mod tests {
+    use super::super::PortsReading;
     use super::*;
     use model::{Observation, Reason};
 
@@ -166,10 +175,23 @@ mod tests {
         let said = |e: &str, state, at| {
             Reading::Endpoint(Observation { endpoint: e.parse().unwrap(), state, reason: Reason::Rst, observed_at: Ts(at) })
         };
-        for outside in ["10.0.0.4:22/tcp", "10.0.0.1:101/tcp", "10.0.0.1:22/udp"] {
+        for outside in ["10.0.0.4:22/tcp", "10.0.0.1:101/tcp", "10.0.0.1:22/udp", "10.0.0.4:22/udp"] {
             admit.take(said(outside, State::Open, 6_000), Ts(9_000), &mut out);
         }
-        assert_eq!((admit.refused, out.len()), (3, 0));
+        let silent = PortsReading {
+            ip: "10.0.0.1".parse().unwrap(),
+            proto: Proto::Udp,
+            ports: "1-100".parse().unwrap(),
+            state: State::OpenFiltered,
+            reason: Reason::Timeout,
+            observed_at: Ts(6_000),
+        };
+        admit.take(Reading::Ports(silent), Ts(9_000), &mut out);
+        assert_eq!(
+            (admit.refused, admit.refused_udp, out.len()),
+            (5, 2, 0),
+            "UDP is counted apart where the host was asked about"
+        );
         admit.take(said("10.0.0.2:7/tcp", State::Closed, 4_000), Ts(9_000), &mut out);
         admit.take(said("10.0.0.2:8/tcp", State::Closed, 4_000), Ts(9_000), &mut out);
         let Some(Findings::Found(Found::Endpoint(o))) = out.pop() else { panic!("{out:?}") };

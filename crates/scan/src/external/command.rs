@@ -67,6 +67,8 @@ pub enum Findings {
 pub struct Ran {
     /// Findings outside of what the command was told to probe; refused.
     pub refused: u64,
+    /// Of these, findings about UDP ports of its targets.
+    pub refused_udp: u64,
     /// Open endpoints told.
     pub open_found: u64,
     /// Ended early, by the token or because nobody listens any more.
@@ -305,12 +307,12 @@ impl<C: Fn() -> Ts> Running<'_, C> {
     /// What the end amounts to.
     fn judge(mut self, engine: &Engine, ended: Ended, messages: &mut Messages, probes: u64) -> Result<Ran, CommandError> {
         let name = || engine.name.clone();
-        let mut ran = Ran { refused: self.admit.refused, open_found: self.admit.open, cancelled: false };
+        let told = |admit: &Admit, cancelled: bool| {
+            let Admit { refused, refused_udp, open: open_found, .. } = *admit;
+            Ran { refused, refused_udp, open_found, cancelled }
+        };
         let status = match ended {
-            Ended::Cancelled => {
-                ran.cancelled = true;
-                return Ok(ran);
-            }
+            Ended::Cancelled => return Ok(told(&self.admit, true)),
             Ended::TooLong => {
                 return Err(CommandError::TooLong { engine: name(), after: engine.timeout, messages: said(messages) });
             }
@@ -359,14 +361,22 @@ impl<C: Fn() -> Ts> Running<'_, C> {
             // The channel has room for these few, or the counts of pseudo-open hosts stay at what was told.
             _ = self.out.try_send(finding);
         }
-        if ran.refused > 0 {
+        let ran = told(&self.admit, false);
+        if ran.refused > ran.refused_udp {
             tracing::warn!(
                 engine = engine.name,
-                refused = ran.refused,
+                refused = ran.refused - ran.refused_udp,
                 "an engine reported what it was not asked about; that is refused"
             );
         }
-        ran.open_found = self.admit.open;
+        if ran.refused_udp > 0 {
+            tracing::warn!(
+                engine = engine.name,
+                refused = ran.refused_udp,
+                hint = "sweep them in a task of portreeve's own, or import the scanner's file",
+                "an engine reported UDP ports, which no engine is asked about; they are refused"
+            );
+        }
         self.progress.probes_sent.fetch_add(probes, Ordering::Relaxed);
         self.progress.probes_settled.fetch_add(probes, Ordering::Relaxed);
         Ok(ran)

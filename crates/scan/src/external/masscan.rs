@@ -323,6 +323,12 @@ mod tests {
                 0,
             ),
             ("#masscan\nopen udp 53 2001:db8::1 99\n# end\n", vec!["[2001:db8::1]:53/udp open reported 99"], 0, 0),
+            (
+                r#"[{"ip":"10.0.0.7","timestamp":"99","ports":[{"port":161,"proto":"udp","status":"open","reason":"none","ttl":64}]}]"#,
+                vec!["10.0.0.7:161/udp open reported 99"],
+                0,
+                0,
+            ),
             ("open sctp 5 10.0.0.7 99\nopen tcp 70000 10.0.0.7 99\nopen tcp 5 10.0.0.777 99\n", vec![], 3, 0),
             ("banner tcp 22 10.0.0.7 99 ssh SSH-2.0-x\n", vec!["10.0.0.7:22/tcp ssh import:masscan Some(\"SSH-2.0-x\")"], 0, 0),
             (

@@ -86,6 +86,8 @@ mod tests {
             ),
             (r#"{"ip":"10.0.0.7","port":80}"#, Some("10.0.0.7:80/tcp")),
             (r#"{"host":"10.0.0.7","port":{"Port":443,"Protocol":0,"TLS":true}}"#, Some("10.0.0.7:443/tcp")),
+            (r#"{"ip":"10.0.0.7","port":{"Port":53,"Protocol":1,"TLS":false}}"#, Some("10.0.0.7:53/udp")),
+            (r#"{"ip":"10.0.0.7","port":{"Port":53,"Protocol":2,"TLS":false}}"#, None),
             (r#"{"host":"shop.example","port":80}"#, None),
             (r#"{"ip":"10.0.0.7","port":0}"#, None),
             (r#"{"ip":"10.0.0.7","port":80,"protocol":"sctp"}"#, None),

@@ -218,22 +218,23 @@ impl Nmap {
 
     /// The ports of one reason among those that nmap does not list one by one.
     fn extra_reasons(&mut self, name: &str, text: &str, place: Place, sink: &mut Sink<'_>) -> Result<(), FormatError> {
-        let (mut why, mut of, mut ports, mut count) = (Reason::Reported, Some(Proto::Tcp), None, 0u64);
+        let (mut why, mut of, mut ports, mut count) = (Reason::Reported, None, None, 0u64);
         attributes(name, text, place, |key, value| match key {
             "reason" => why = reason(value),
-            "proto" => of = proto(value),
+            "proto" => of = Some(proto(value)),
             "ports" => ports = value.parse::<PortSet>().ok(),
             "count" => count = value.parse().unwrap_or(0),
             _ => {}
         })?;
         let host = self.host.as_ref();
         match (ports, self.extra, of, host.and_then(|h| h.ip)) {
-            (Some(ports), Some(state), Some(proto), Some(ip)) => {
+            (Some(ports), Some(state), Some(Some(proto)), Some(ip)) => {
                 let observed_at = self.at(sink);
                 sink.ports(PortsReading { ip, proto, ports, state, reason: why, observed_at });
             }
-            // Before 7.80 nmap did not say which ports these are.
-            (None, ..) => sink.tally.unnamed = sink.tally.unnamed.saturating_add(count),
+            // Before 7.80 nmap did not say which ports these are. A closed UDP port is no closed TCP port, so without its protocol
+            // nothing is said about a port either.
+            (None, ..) | (_, _, None, _) => sink.tally.unnamed = sink.tally.unnamed.saturating_add(count),
             _ => sink.tally.unusable += 1,
         }
         Ok(())
@@ -399,6 +400,42 @@ mod tests {
             ]
         );
         assert_eq!((tally.ports, tally.unnamed, tally.unusable, tally.complete), (4, 4, 3, true));
+    }
+
+    #[test]
+    fn udp_ports_are_never_taken_for_tcp_ports() {
+        let extra = |proto: &str| {
+            format!(
+                "<extraports state=\"closed\" count=\"3\"><extrareasons reason=\"port-unreaches\" count=\"3\" {proto} ports=\"1-3\"/></extraports>"
+            )
+        };
+        let port = |number: u16, state: &str, reason: &str, service: &str| {
+            format!("<port protocol=\"udp\" portid=\"{number}\"><state state=\"{state}\" reason=\"{reason}\"/>{service}</port>")
+        };
+        let ports = [
+            extra("proto=\"udp\""),
+            extra(""),
+            port(53, "open", "udp-response", "<service name=\"domain\" method=\"probed\" conf=\"10\"/>"),
+            port(161, "open|filtered", "no-response", "<service name=\"snmp\" method=\"table\" conf=\"3\"/>"),
+            port(69, "closed", "port-unreach", ""),
+        ];
+        let (out, tally) = readings(&host(&ports.concat()));
+        let said = |r: &Reading| match r {
+            Reading::Endpoint(o) => format!("{} {} {}", o.endpoint, o.state, o.reason),
+            Reading::Ports(p) => format!("{} {}/{} {}", p.ip, p.ports, p.proto, p.state),
+            Reading::Service(s) => format!("{} {}", s.endpoint, s.identity),
+            Reading::Host(h) => format!("{} {}", h.ip, h.liveness),
+        };
+        let expected = [
+            "10.0.0.7 online",
+            "10.0.0.7 1-3/udp closed",
+            "10.0.0.7:53/udp open udp-response",
+            "10.0.0.7:53/udp identified",
+            "10.0.0.7:161/udp open|filtered timeout",
+            "10.0.0.7:69/udp closed icmp-port-unreachable",
+        ];
+        assert_eq!(out.iter().map(said).collect::<Vec<_>>(), expected);
+        assert_eq!((tally.ports, tally.unnamed, tally.unusable), (6, 3, 0), "what has no protocol is counted");
     }
 
     #[test]

@@ -248,13 +248,15 @@ fn a_command_gets_its_targets_in_scope_and_an_almost_empty_environment() {
     let notes = std::env::temp_dir().join(format!("prE-notes-{}", std::process::id()));
     let text = format!(
         "{{ cat \"$1\"; stat -c %a \"$1\" \"$(dirname \"$1\")\"; echo \"$2 $3\"; env | sort | cut -d= -f1 | tr '\\n' ' '; read -r x || echo no input; }} > {}; \
-         echo 'open tcp 22 10.0.0.2 1'; echo 'open tcp 22 10.0.0.9 1'; echo 'open tcp 23 10.0.0.2 1'",
+         echo 'open tcp 22 10.0.0.2 1'; echo 'open tcp 22 10.0.0.9 1'; echo 'open tcp 23 10.0.0.2 1'; \
+         echo 'open udp 22 10.0.0.2 1'",
         notes.display()
     );
     let job = job(&["10.0.0.0/29", "192.0.2.0/24"], &["10.0.0.2-10.0.0.5"], "22,80-81");
     let (found, end, _) = running(&script(&text), job, CancellationToken::new());
     let ran = end.unwrap();
-    assert_eq!((opens(&found), ran.refused, ran.open_found), (vec!["10.0.0.2:22/tcp".to_owned()], 2, 1));
+    assert_eq!((opens(&found), ran.open_found), (vec!["10.0.0.2:22/tcp".to_owned()], 1));
+    assert_eq!((ran.refused, ran.refused_udp), (3, 1), "an address out of scope, a port and a protocol that it was not told");
     let told = std::fs::read_to_string(&notes).unwrap();
     std::fs::remove_file(&notes).unwrap();
     let lines: Vec<&str> = told.lines().collect();
