@@ -3,6 +3,7 @@
 //! It holds no database credential and decides nothing about what the sightings mean. Scope is checked again before every
 //! probe, by the types that `scan` and `services` take (PR-1). What to do next is left to the server.
 
+mod checks;
 mod engine;
 mod job;
 mod permit;

@@ -2,6 +2,7 @@
 //!
 //! When to hand it in is left to `report`.
 
+use model::finding::CheckRun;
 use model::service::PanelObservation;
 use model::{HostObservation, Observation};
 use scan::Found;
@@ -19,6 +20,8 @@ pub(crate) enum Sighting {
     Pseudo(PseudoOpenHost),
     /// What answers, with the state of the door.
     Identified(Box<Identified>),
+    /// How the checks of an endpoint ended.
+    Checked(Vec<CheckRun>),
     /// A front page.
     Panel(Box<PanelObservation>),
 }
@@ -47,11 +50,12 @@ pub(crate) fn add(sightings: &mut Sightings, sighting: Sighting) {
             sightings.observations.extend(identified.observation);
             sightings.identifications.push(identified.identification);
         }
+        Sighting::Checked(runs) => sightings.checks.extend(runs),
         Sighting::Panel(panel) => sightings.panels.push(*panel),
     }
 }
 
 /// How many things a report holds.
 pub(crate) fn count(f: &Sightings) -> usize {
-    f.observations.len() + f.hosts.len() + f.identifications.len() + f.panels.len() + f.pseudo_open.len()
+    f.observations.len() + f.hosts.len() + f.identifications.len() + f.panels.len() + f.checks.len() + f.pseudo_open.len()
 }

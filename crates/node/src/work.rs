@@ -2,6 +2,7 @@
 //!
 //! Everything goes through the scope that came with the offer; what lies outside is left out here and refused again below.
 
+use crate::checks::Checks;
 use crate::engine::{self, Order};
 use crate::job::JobContext;
 use crate::now;
@@ -54,7 +55,7 @@ pub(crate) async fn perform(
     let pace = Arc::clone(&context.pacer);
     // Back off where the path drops (D16).
     let adapt = true;
-    let JobOffer { work, scope, rate_pps, retries, engine, seed, .. } = offer;
+    let JobOffer { work, scope, rate_pps, retries, engine, seed, check_policies, .. } = offer;
     let number = retries.unwrap_or(RETRIES);
     let external = |name, targets, ports, known_open| Order {
         name,
@@ -113,20 +114,12 @@ pub(crate) async fn perform(
             let endpoints = admitted(&scope, &endpoints);
             progress.probes_total.store(endpoints.len() as u64, Ordering::Relaxed);
             let permit = JobPermit::new(pace, Arc::clone(&progress), rate_pps);
-            let (sender, mut identified) = mpsc::channel(TALKS.0);
-            let talk = async {
-                // The sender goes with the call, so that the loop below ends.
-                services::identify_all(endpoints, &Budget::default(), &permit, TALKS.0, TALKS.1, sender, &stop).await;
-            };
-            let forward = async {
-                while let Some(one) = identified.recv().await {
-                    progress.probes_settled.fetch_add(1, Ordering::Relaxed);
-                    if out.send(Sighting::Identified(Box::new(one))).await.is_err() {
-                        break;
-                    }
-                }
-            };
-            tokio::join!(talk, forward);
+            let (sender, identified) = mpsc::channel(TALKS.0);
+            let budget = Budget::default();
+            // The sender goes with the call, so that the checks end.
+            let talk = services::identify_all(endpoints, &budget, &permit, TALKS.0, TALKS.1, sender, &stop);
+            let checks = Checks { policies: &check_policies, scope: &scope, budget: &budget, permit: &permit };
+            tokio::join!(talk, checks.forward(identified, &out, &progress, &stop));
             if stop.is_cancelled() { Outcome::Stopped } else { Outcome::Done(None) }
         }
         (Work::Panels { endpoints }, _) => {

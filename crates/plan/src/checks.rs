@@ -69,6 +69,17 @@ pub fn policy_for<'a>(ip: IpAddr, policies: impl IntoIterator<Item = &'a CheckPo
     policies.into_iter().filter(|p| p.range.contains(ip)).min_by_key(|p| p.range.len())
 }
 
+/// Whether less may be done now than what was handed out: a ceiling was lowered, an asset with a lower one came, an approval has
+/// ended or was taken back. Looked at where any of the ranges begins and ends.
+pub fn restricted(given: &[CheckPolicy], now: &[CheckPolicy]) -> bool {
+    let ends = given.iter().chain(now).flat_map(|p| [p.range.first(), p.range.last()]);
+    let approval = |p: Option<&CheckPolicy>| p.and_then(|p| p.credentials.as_ref()).map(|c| c.approval);
+    ends.into_iter().any(|ip| {
+        let (was, is) = (policy_for(ip, given), policy_for(ip, now));
+        is.and_then(|p| p.ceiling) < was.and_then(|p| p.ceiling) || (approval(was).is_some() && approval(was) != approval(is))
+    })
+}
+
 /// The addresses at which the policies would have an account tried: those whose attempts have to be reserved.
 pub fn tried(ips: impl IntoIterator<Item = IpAddr>, policies: &[CheckPolicy]) -> Vec<IpAddr> {
     let tried = |ip: &IpAddr| policy_for(*ip, policies).is_some_and(|p| p.credentials.is_some());

@@ -15,7 +15,7 @@ use model::finding::CheckPolicy;
 use model::job::{Job, Work};
 use model::settings::Settings;
 use model::{AuditId, Duration, JobId, Scope, Ts};
-use plan::checks::{ATTEMPTS_SPAN, policies, policy_for, tried};
+use plan::checks::{ATTEMPTS_SPAN, policies, policy_for, restricted, tried};
 use plan::expand::targets_of;
 use plan::silent_from;
 use serde_json::json;
@@ -43,6 +43,7 @@ const PACE_AGE: std::time::Duration = std::time::Duration::from_secs(2);
 struct Handed {
     fencing: i64,
     scope: Vec<IpRange>,
+    checks: Vec<CheckPolicy>,
 }
 
 /// The server as nodes see it.
@@ -78,9 +79,10 @@ impl Dispatcher {
                     self.context.store.release_job(job.id, job.fencing, until).await?;
                 }
                 Verdict::Now(scope) => {
-                    self.handed().insert(job.id, Handed { fencing: job.fencing, scope: scope.ranges().to_vec() });
                     let quiet_from = silent_from(&authority.blackouts, scope.ranges(), now);
                     let checks = self.check_policies(job, &scope, &authority.assets, now).await?;
+                    let handed = Handed { fencing: job.fencing, scope: scope.ranges().to_vec(), checks: checks.clone() };
+                    self.handed().insert(job.id, handed);
                     offers.push(offer(job, scope, quiet_from, checks));
                 }
             }
@@ -141,21 +143,25 @@ impl Dispatcher {
         Ok(fresh)
     }
 
-    /// Whether a job that is going on may still probe everything it was allowed. When not, it goes back to the queue, to be
+    /// Whether a job that is going on may still probe and check everything it was allowed. When not, it goes back to the queue, to be
     /// handed out again under what holds by then.
     async fn still_allowed(&self, job: JobId, fencing: i64, now: Ts) -> Result<bool, StoreError> {
-        let given = match self.handed().get(&job) {
-            Some(handed) if handed.fencing == fencing => handed.scope.clone(),
+        let (given, checks) = match self.handed().get(&job) {
+            Some(handed) if handed.fencing == fencing => (handed.scope.clone(), handed.checks.clone()),
             // Handed out before this process started: the lease is kept, and the next one is judged.
             _ => return Ok(true),
         };
         let authority = Authority::load(&self.context.store).await?;
+        let less = !checks.is_empty() && {
+            let approvals = self.context.store.approvals_open(now).await?;
+            restricted(&checks, &policies(&authority.assets, &approvals, &[], &[], &given, now))
+        };
         let not_before = match authority.judge(&given, now) {
-            Verdict::Now(scope) if scope.ranges() == given => return Ok(true),
+            Verdict::Now(scope) if scope.ranges() == given && !less => return Ok(true),
             Verdict::Now(_) => now,
             Verdict::Later(until) => until,
         };
-        tracing::info!(%job, "the scope of a job has shrunk; it is handed out again");
+        tracing::info!(%job, less, "the scope of a job has shrunk, or what it may check; it is handed out again");
         self.context.store.release_job(job, fencing, not_before).await?;
         self.handed().remove(&job);
         Ok(false)

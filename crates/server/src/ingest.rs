@@ -6,6 +6,7 @@
 use crate::authority::Authority;
 use crate::context::Context;
 use crate::ingest_admit::{Admitted, admit};
+use crate::ingest_attempts::count_attempts;
 use crate::ingest_follow_up::{FollowUps, Wanted};
 use crate::ingest_import::{Import, ImportOutcome, admit_import, open_among};
 use crate::live::Topic;
@@ -22,13 +23,13 @@ use model::observation::{Liveness, SeenFrom};
 use model::port_state::{Host, Phase};
 use model::settings::Settings;
 use model::task::TaskKind;
-use model::{AlertId, AuditId, Duration, Endpoint, ExposureId, HostObservation, JobId, NodeName, State, Ts, Vantage};
+use model::{AlertId, Duration, Endpoint, ExposureId, HostObservation, JobId, NodeName, State, Ts, Vantage};
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
-use store::{AlertFilter, Attempt, End, ExposureFilter, IngestBatch, IngestOutcome, Paging, StoreError};
+use store::{AlertFilter, End, ExposureFilter, IngestBatch, IngestOutcome, Paging, StoreError};
 use tokio::sync::Mutex;
 use uuid::Uuid;
 use wire::{Report, ReportReply};
@@ -137,7 +138,7 @@ impl Ingest {
         watches.settle(&self.context.store, &authority, &mut batch).await?;
         let wanted = Wanted { dossiers: &dossiers, new_hosts: &hosts.new, doubted_hosts: &hosts.doubted, watches: &watches };
         turn.follow_ups.plan(&self.context, Some(job), &wanted, now, &mut batch).await?;
-        self.attempts(report, &seen, &mut batch).await?;
+        count_attempts(&self.context.store, report, &seen, &mut batch).await?;
         batch.hosts = hosts.write;
         batch.coverage = seen.coverage;
         batch.end = report.end.as_ref().map(|end| match end {
@@ -431,54 +432,6 @@ impl Ingest {
         let opened =
             |a: &model::alert::Alert| matches!(a.kind, AlertKind::Opened | AlertKind::FindingProved) && a.opening == opening;
         Ok(alerts.iter().any(|a| opened(a) && a.state != AlertState::Suppressed))
-    }
-
-    /// Attempts to sign in: counted against the next ones, and audited one by one. Neither holds a secret.
-    async fn attempts(&self, report: &Report, seen: &Admitted, batch: &mut IngestBatch) -> Result<(), StoreError> {
-        let now = batch.now;
-        if seen.checks.iter().all(|c| c.attempts.is_empty()) {
-            return Ok(());
-        }
-        let approvals = self.context.store.approvals().await?;
-        for run in &seen.checks {
-            for tried in &run.attempts {
-                // Of several the one that lasts longest comes first; that is the one the policies name.
-                let under = approvals.iter().find(|a| {
-                    a.range.contains(run.endpoint.ip)
-                        && a.not_before <= tried.at
-                        && tried.at < a.until
-                        && a.created_at <= tried.at
-                });
-                if under.is_none() {
-                    tracing::error!(node = %report.node, endpoint = %run.endpoint, account = tried.account, "an attempt to sign in without an approval");
-                }
-                batch.attempts.push(Attempt {
-                    endpoint: run.endpoint,
-                    account: tried.account.clone(),
-                    pair: tried.pair.clone(),
-                    check: run.check.clone(),
-                    outcome: tried.outcome,
-                    approval: under.map(|a| a.id),
-                    node: report.node.clone(),
-                    at: tried.at,
-                });
-                batch.audit.push(AuditEntry {
-                    id: AuditId(mint()),
-                    at: now,
-                    actor: format!("node:{}", report.node),
-                    from: None,
-                    action: "credential.attempt".into(),
-                    subject: format!("endpoint:{}", run.endpoint),
-                    result: tried.outcome.to_string(),
-                    detail: json!({
-                        "check": run.check, "account": tried.account, "pair": tried.pair, "at": tried.at,
-                        "approval": under.map(|a| a.id), "job": report.job,
-                    }),
-                });
-            }
-        }
-        metrics::counter!("portreeve_credential_attempts_total").increment(batch.attempts.len() as u64);
-        Ok(())
     }
 
     /// One alert for each host that answers on every port, carried by the first of its open exposures: when the host is

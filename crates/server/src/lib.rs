@@ -14,6 +14,7 @@ pub mod context;
 mod dispatch;
 mod ingest;
 mod ingest_admit;
+mod ingest_attempts;
 mod ingest_follow_up;
 mod ingest_import;
 pub mod live;

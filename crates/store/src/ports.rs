@@ -45,6 +45,8 @@ pub struct PortFilter {
     pub noted: Option<bool>,
     /// Exact product of the front page, without case.
     pub panel_product: Option<String>,
+    /// Only those whose front page is a product's that the catalogue knows, or only the others.
+    pub panel_known: Option<bool>,
     /// Of this host.
     pub ip: Option<IpAddr>,
     /// This door.
@@ -226,6 +228,11 @@ impl Store {
         sql.and_in("phase", &f.phases).and("last_state =", &f.state).and_in("identity", &f.identities);
         f.service.and(&mut sql, "port_states");
         sql.and("panel_product =", &f.panel_product.as_ref().map(|p| p.to_lowercase()));
+        match f.panel_known {
+            Some(true) => drop(sql.push(" AND panel_product IS NOT NULL")),
+            Some(false) => drop(sql.push(" AND panel_product IS NULL")),
+            None => {}
+        }
         if let Some(proved) = &f.proved {
             proved.and(&mut sql, "port_states");
         }

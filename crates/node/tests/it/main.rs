@@ -1,5 +1,6 @@
 //! The node against real doors on this machine, with the server's side of the wire played by hand.
 
+mod checks;
 mod doors;
 mod engines;
 mod jobs;

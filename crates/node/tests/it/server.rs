@@ -1,6 +1,7 @@
 //! The server's side of the wire, played by hand: hands out what the test queues and keeps what the node says.
 
 use async_trait::async_trait;
+use model::finding::CheckPolicy;
 use model::job::Work;
 use model::task::Engine;
 use model::{Duration, IpRange, JobId, NodeName, Scope, Vantage};
@@ -85,11 +86,25 @@ impl Server {
     }
     /// The same, for another scanner.
     pub fn queue_for(&self, engine: Engine, work: Work, scope: &[&str], rate_pps: Option<u32>) -> JobId {
+        self.offer(engine, work, scope, rate_pps, vec![])
+    }
+    /// Queues a job of ours whose endpoints may be checked as the policies say.
+    pub fn queue_checked(&self, work: Work, scope: &[&str], policies: Vec<CheckPolicy>) -> JobId {
+        self.offer(Engine::BuiltIn, work, scope, None, policies)
+    }
+    fn offer(
+        &self,
+        engine: Engine,
+        work: Work,
+        scope: &[&str],
+        rate_pps: Option<u32>,
+        check_policies: Vec<CheckPolicy>,
+    ) -> JobId {
         let id = JobId(uuid::Uuid::now_v7());
         let allowed: Vec<IpRange> = scope.iter().map(|s| s.parse().unwrap()).collect();
         let scope = Scope::new(&allowed, &[]);
         let offer = JobOffer {
-            check_policies: vec![],
+            check_policies,
             id,
             fencing: 1,
             lease: Duration::millis(600),

@@ -1,8 +1,10 @@
 //! Mail against a real SMTP server on loopback (aiosmtpd, started per test): what arrives, and how each refusal reads.
 
 use crate::common::{alert, mail_receiver, notification, segment};
-use model::alert::{Alert, AlertKind, Destination, Language, MailSecurity, Receiver};
+use model::alert::{Alert, AlertKind, Destination, FindingNote, Language, MailSecurity, Receiver};
+use model::check::Checks;
 use model::exposure::Severity;
+use model::finding::FindingKind;
 use model::{Reason, Ts};
 use notify::{Receipt, SendError, send};
 use serde_json::Value;
@@ -368,4 +370,35 @@ async fn with_a_trusted_certificate_the_login_goes_through_and_a_wrong_one_is_sa
 
     let err = deliver(&receiver(None), &[alert(1, 7, 0)]).await.unwrap_err();
     assert!(err.message.contains("530"), "the server wants a login: {err}");
+}
+
+#[tokio::test]
+async fn a_finding_is_told_with_what_it_is_and_what_to_do_in_both_languages() {
+    let mut sink = Sink::start("plain", None);
+    let note = |check: &str| FindingNote {
+        check: check.into(),
+        kind: FindingKind::UnauthenticatedAccess,
+        severity: Severity::Critical,
+        proved_at: Ts(1_500),
+    };
+    let check = Checks::builtin().get("redis-unauthenticated").expect("redis is checked");
+    for (language, title, advice, unknown) in [
+        (Language::En, &check.title.en, &check.advice.en, "access without credentials (their-own)"),
+        (Language::Zh, &check.title.zh, &check.advice.zh, "未授权访问（their-own）"),
+    ] {
+        let findings = vec![note("redis-unauthenticated"), note("their-own")];
+        let told = Alert { kind: AlertKind::FindingProved, severity: Severity::Critical, findings, ..alert(1, 7, 0) };
+        let receiver = Receiver { language, ..mail_receiver(sink.port, MailSecurity::None) };
+        deliver(&receiver, &[told]).await.unwrap();
+        let mail = parse(sink.mail()["data"].as_str().unwrap());
+        let subject = header(&mail, "Subject").join(" ");
+        assert!(subject.contains(title.as_str()), "{subject}");
+        for part in ["plain", "shown"] {
+            let flat = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+            let part = flat(mail[part].as_str().unwrap());
+            for said in [title.as_str(), advice.as_str(), unknown] {
+                assert!(part.contains(&flat(said)), "{part} lacks {said}");
+            }
+        }
+    }
 }

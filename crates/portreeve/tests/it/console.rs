@@ -3,8 +3,8 @@
 //! What it clicks and what it expects on the page is in `web/e2e/run.mjs`; here is the world around it.
 
 use crate::faults::initial_password;
-use crate::world::{Db, World};
-use lab::{Kind, LabSpec, Server};
+use crate::world::{Db, SOON, World};
+use lab::{Kind, LabSpec, Server, eventually};
 use std::path::Path;
 use std::process::Command;
 
@@ -28,6 +28,10 @@ fn a_person_signs_in_and_sees_the_redis_exposure_in_the_browser() {
             e["phase"] == "open" && e["service"]["product"].is_string()
         });
     }
+    // This redis lets anybody in, and the console says so.
+    eventually("redis is proved to let anybody in", SOON, || {
+        world.endpoint(web.v4(), 6379).filter(|e| e["worst_finding"] == "critical")
+    });
     let password = initial_password(&(world.serve.stdout() + &world.serve.stderr()));
     let shots = root.join("target/console-screenshots");
     std::fs::create_dir_all(&shots).unwrap();
@@ -36,12 +40,14 @@ fn a_person_signs_in_and_sees_the_redis_exposure_in_the_browser() {
     let expected = format!("{address}:6379/tcp=high-risk-port,{address}:3307/tcp=high-risk-service");
     node.arg(&script).args([&world.serve.base_url(), "admin", &password]).arg(&shots).current_dir(root.join("web"));
     // The administrator of a first start has to choose a password; whatever the server asks, the walk answers.
+    let proved = format!("{address}:6379/tcp=redis-unauthenticated");
+    node.args(["--finding", &proved]);
     node.args(["--expect", &expected, "--register", "--new-password", "a-longer-secret-of-the-lab"]);
     let printed = world.lab.scanner().run(&mut node).unwrap();
     assert!(printed.trim_end().lines().last().is_some_and(|last| last.starts_with("ok: ")), "{printed}");
     let registered = world.exposure(web.v4(), 6379).unwrap();
     assert_eq!(registered["disposition"]["kind"], "registered", "what was clicked came about: {registered}");
-    for name in ["exposures-en-light.png", "exposures-zh-CN-dark.png"] {
+    for name in ["exposures-en-light.png", "exposures-zh-CN-dark.png", "findings-detail.png", "finding-endpoint-zh-CN.png"] {
         let shot = shots.join(name);
         let size = std::fs::metadata(&shot).map(|m| m.len()).unwrap_or(0);
         assert!(size > 10_000, "{} is {size} bytes", shot.display());

@@ -32,7 +32,8 @@ thread_local! {
     static AHEAD: Cell<i64> = const { Cell::new(0) };
 }
 
-fn clock() -> Ts {
+/// Now, with what the test has added.
+pub fn clock() -> Ts {
     Ts(system_clock().0 + AHEAD.get())
 }
 

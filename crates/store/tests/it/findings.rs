@@ -180,6 +180,9 @@ async fn endpoints_and_exposures_are_found_by_service_version_and_finding(db: Db
     let panel = |product: &str| PortFilter { panel_product: Some(product.into()), ..Default::default() };
     assert_eq!(db.store.ports(&panel("grafana"), EVERYTHING).await.unwrap().total, 3);
     assert_eq!(db.store.ports(&panel("graf"), EVERYTHING).await.unwrap().total, 0);
+    let known = |known| PortFilter { panel_known: Some(known), ..Default::default() };
+    assert_eq!(db.store.ports(&known(true), EVERYTHING).await.unwrap().total, 3);
+    assert_eq!(db.store.ports(&known(false), EVERYTHING).await.unwrap().total, 0);
 }
 
 async fn an_alert_about_a_finding_is_raised_once_for_each_proof(db: Db) {

@@ -124,7 +124,7 @@ async fn create(State(api): Use, caller: Caller, Body(input): Body<ApprovalInput
     Ok((StatusCode::CREATED, Json(ApprovalView::new(approval, &assets, now))))
 }
 
-/// Takes an approval back. Jobs handed out from then on try nothing under it; the record stays.
+/// Takes an approval back. Who is trying something under it stops with the next heartbeat; the record stays.
 #[utoipa::path(post, path = "/api/v1/approvals/{id}/revoke", tag = "findings", operation_id = "revokeApproval",
     params(("id" = Uuid, Path, description = "Approval.")),
     responses((status = 200, description = "The approval.", body = ApprovalView),

@@ -57,6 +57,8 @@ struct ListQuery {
     noted: Option<bool>,
     /// Product of the front page, exactly, without case.
     panel_product: Option<String>,
+    /// Only endpoints whose front page is a product's that the catalogue knows, or only the others.
+    panel_known: Option<bool>,
     /// Address, exactly.
     ip: Option<String>,
     /// Only endpoints of hosts that answer on every port, or only of others.
@@ -81,10 +83,12 @@ async fn show(api: &Api, states: Vec<PortState>) -> Answer<Vec<EndpointView>> {
     let mut endpoints: Vec<Endpoint> = states.iter().map(|p| p.endpoint).collect();
     endpoints.dedup();
     let notes = api.store().endpoint_notes(&endpoints).await?;
+    let findings = api.store().findings_by(&keys).await?;
     let view = |p: PortState| {
         let exposure = exposures.get(&key(&p)).map(|e| e.id);
         let note = notes.get(&p.endpoint).cloned();
-        EndpointView::new(p, exposure, note)
+        let proved = findings.get(&key(&p)).map_or(&[][..], Vec::as_slice);
+        EndpointView::new(p, exposure, note, proved)
     };
     Ok(states.into_iter().map(view).collect())
 }
@@ -107,6 +111,7 @@ async fn list(State(api): Use, Query(q): Query<ListQuery>) -> Answer<Json<Page<E
         identities: fields.list("identity", "bad-word", q.identity.as_deref()),
         proved: proved(&mut fields, q.finding.as_deref()),
         noted: q.noted,
+        panel_known: q.panel_known,
         panel_product: fields.optional_text("panel_product", q.panel_product.as_deref(), 200),
         ip: q.ip.as_deref().and_then(|ip| fields.parse::<IpAddr>("ip", "bad-address", ip)),
         pseudo_open: q.pseudo_open,

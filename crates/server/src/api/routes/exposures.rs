@@ -344,7 +344,7 @@ async fn get(State(api): Use, Path(id): Path<Uuid>) -> Answer<Json<ExposureDetai
     let (observed, exposure_id) = (state.as_ref().map(|s| s.last_observed_at), exposure.id);
     Ok(Json(ExposureDetail {
         exposure: ExposureView::new(exposure, observed, &names, &doubts, api.now()),
-        endpoint: state.map(|s| EndpointView::new(s, Some(exposure_id), note)),
+        endpoint: state.map(|s| EndpointView::new(s, Some(exposure_id), note, &findings)),
         findings: super::findings::show(&api, findings).await?,
         events: events.into_iter().map(EventView::from).collect(),
         alerts: alerts.into_iter().map(AlertView::from).collect(),

@@ -5,9 +5,9 @@
 use super::event::EventView;
 use super::exposure::{AssetNames, ExposureView, ServiceView};
 use super::finding::{EndpointNoteView, FindingView};
-use super::words::{Identity, Instant, Liveness, Millis, Phase, Reason, State};
+use super::words::{Identity, Instant, Liveness, Millis, Phase, Reason, Severity, State};
 use model::ExposureId;
-use model::finding::EndpointNote;
+use model::finding::{EndpointNote, Finding};
 use model::port_state::{Host, PortState};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -86,11 +86,14 @@ pub struct EndpointView {
     pub exposure: Option<Uuid>,
     /// What a person says it is.
     pub note: Option<EndpointNoteView>,
+    /// Severity of the worst that holds of what checks proved of it.
+    pub worst_finding: Option<Severity>,
 }
 
 impl EndpointView {
-    /// The view, with the exposure and the note that belong to it.
-    pub fn new(p: PortState, exposure: Option<ExposureId>, note: Option<EndpointNote>) -> Self {
+    /// The view, with the exposure, the note and the findings that belong to it.
+    pub fn new(p: PortState, exposure: Option<ExposureId>, note: Option<EndpointNote>, findings: &[Finding]) -> Self {
+        let worst_finding = assess::findings::present(findings).first().map(|f| f.severity.into());
         let bound = p.detection_bound();
         EndpointView {
             ip: p.endpoint.ip.to_string(),
@@ -126,6 +129,7 @@ impl EndpointView {
             detection_bound_ms: bound.map(Into::into),
             exposure: exposure.map(|e| e.0),
             note: note.map(Into::into),
+            worst_finding,
         }
     }
 }

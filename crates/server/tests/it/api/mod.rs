@@ -4,6 +4,7 @@ mod access;
 mod assets;
 mod document;
 mod exposures;
+mod findings;
 mod hostile;
 mod live;
 mod segments;
