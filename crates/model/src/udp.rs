@@ -25,6 +25,8 @@ pub struct Payload {
     pub source: String,
     /// The answer comes from a port of its own rather than from the one asked (TFTP).
     pub any_port: bool,
+    /// The payload whose answer makes this one worth asking, for a version that the first does not tell. Never in a sweep.
+    pub follows: Option<String>,
     /// The most bytes that an answer is expected to have for each byte asked.
     pub ratio: u16,
     /// What answers prove.
@@ -140,6 +142,7 @@ impl Payload {
             asks: spec.asks,
             source: spec.source,
             any_port: spec.any_port,
+            follows: spec.follows,
             ratio: spec.ratio,
             rules: spec.rules,
             cases: spec.cases,
@@ -242,6 +245,7 @@ struct Spec {
     back: Option<usize>,
     #[serde(default)]
     any_port: bool,
+    follows: Option<String>,
     ratio: u16,
     rules: Vec<PayloadRule>,
     cases: Vec<PayloadCase>,
@@ -288,8 +292,18 @@ impl Payloads {
                     return Err(CatalogError::Repeated { id, what: "its name".into() });
                 }
                 let payload = Payload::from_spec(spec).map_err(|e| malformed(format!("payload `{id}`: {e}")))?;
-                payload.ports.iter().for_each(|&port| by_port.entry(port).or_default().push(all.len()));
+                // What follows another is asked because of its answer, not because of the port.
+                if payload.follows.is_none() {
+                    payload.ports.iter().for_each(|&port| by_port.entry(port).or_default().push(all.len()));
+                }
                 all.push(payload);
+            }
+        }
+        for payload in &all {
+            let first = |name: &str| all.iter().any(|p| p.name == name && p.service == payload.service && p.follows.is_none());
+            if let Some(followed) = payload.follows.as_deref().filter(|name| !first(name)) {
+                let message = format!("payload `{}` follows `{followed}`, which asks for no {}", payload.name, payload.service);
+                return Err(CatalogError::Malformed { file: "udp".into(), message });
             }
         }
         Ok(Payloads { all, by_port })
@@ -302,6 +316,10 @@ impl Payloads {
     /// Those for a port, the one to try first first; none for a port that promises nothing.
     pub fn of_port(&self, port: u16) -> impl ExactSizeIterator<Item = &Payload> {
         self.by_port.get(&port).map_or(&[][..], Vec::as_slice).iter().map(|&i| &self.all[i])
+    }
+    /// What is worth asking once that payload has been answered.
+    pub fn following<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Payload> {
+        self.all.iter().filter(move |p| p.follows.as_deref() == Some(name))
     }
     /// What the n-th try at a port says: its payloads by turns, or nothing at all where none is known, which every UDP
     /// service may ignore and a closed port refuses all the same.
@@ -393,6 +411,16 @@ mod tests {
         assert_eq!((name(123, 0), name(123, 1)), (Some("ntp-client"), Some("ntp-client")));
         assert_eq!(name(9, 0), None);
         assert_eq!((payloads.of_port(53).len(), payloads.of_port(9).len()), (2, 0));
+    }
+
+    #[test]
+    fn what_follows_an_answer_is_never_asked_in_a_sweep() {
+        let payloads = Payloads::builtin();
+        let names: Vec<&str> = payloads.following("ntp-client").map(|p| p.name.as_str()).collect();
+        assert_eq!(names, ["ntp-variables"]);
+        for payload in payloads.all().iter().filter(|p| p.follows.is_some()) {
+            assert!(payload.ports.iter().all(|&port| payloads.of_port(port).all(|p| p.name != payload.name)), "{}", payload.name);
+        }
     }
 
     #[test]

@@ -28,9 +28,9 @@ const SERVICES: &[(&str, &str)] = files! {
         "mountd" "nlockmgr" "rpc-statd" "oracle-tns" "mssql" "drda" "rmi" "iiop" "tls" "mqtt" "amqp" "activemq" "stomp"
         "cassandra" "clickhouse" "x11" "socks" "ajp" "epmd" "adb" "dubbo" "rocketmq" "zabbix-agent" "zabbix" "thrift" "h2"
         "hsqldb" "firebird" "kerberos" "git" "iscsi" "serf-rpc" "dns" "rtmp" "dask" "tor" "svn" "sip" "rtsp" "xmpp" "irc"
-        "finger" "ident" "daytime" "chargen" "munin" "beanstalkd" "gpsd" "dict" "nut" "nntp" "mpd" "asterisk-manager"
+        "finger" "ident" "daytime" "chargen" "munin" "gearman" "beanstalkd" "gpsd" "dict" "nut" "nntp" "mpd" "asterisk-manager"
         "tarantool" "ceph" "cvs" "check-mk" "teamspeak" "zeromq" "distcc" "prometheus" "alertmanager" "node-exporter"
-        "nats-monitor" "consul" "kubelet" "ollama" "ray" "neo4j";
+        "consul" "kubelet" "ollama" "ray" "neo4j";
 };
 
 const PANELS: &[(&str, &str)] = files! { "panels": "data" "delivery" "monitoring" "web"; };

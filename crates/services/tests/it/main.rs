@@ -13,6 +13,7 @@ mod many;
 mod panels;
 mod real;
 mod servers;
+mod small;
 mod transcripts;
 
 use model::service::{Identification, Identity};

@@ -2,11 +2,15 @@
 //! by what it asked for.
 //!
 //! The same payloads opened the port in the sweep; here their answers are read. An answer counts only from the endpoint
-//! asked, and with the id that went out where the protocol has one. What the size of an answer means is left to `assess`.
+//! asked, and with the id that went out where the protocol has one. What the size of an answer means is left to `assess`, what
+//! answers hold beyond their pattern to `read`.
+
+mod read;
 
 use crate::bytes::{printable, tidy};
 use crate::catalog::{Rules, compile};
 use crate::connection::now;
+use crate::order::affinity;
 use crate::{Budget, Permit};
 use model::service::{Amplification, Identity, Service};
 use model::udp::{Echoed, Payload, PayloadRule, Payloads};
@@ -17,6 +21,7 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::OnceLock;
+use read::Detail;
 use std::time::Duration;
 use tokio::net::UdpSocket;
 use tokio::time::{Instant, timeout};
@@ -25,8 +30,11 @@ use tokio::time::{Instant, timeout};
 const WAIT: Duration = Duration::from_millis(1_000);
 /// How long to go on listening for the rest of an answer of several datagrams.
 const QUIET: Duration = Duration::from_millis(200);
-/// Each question is asked twice: a datagram may be lost.
+/// Each question that the port promises is asked twice: a datagram may be lost.
 const TRIES: u8 = 2;
+/// How long an answer is waited for where the port promises nothing and there are many questions: longer than a round trip
+/// round the world (RFC 6298 begins with a second, of which most is caution).
+const WAIT_UNPROMISED: Duration = Duration::from_millis(600);
 
 /// How the attempt ended, in the words of an identification.
 pub(crate) struct Talk {
@@ -69,23 +77,22 @@ pub(crate) async fn talk(endpoint: InScope<Endpoint>, budget: &Budget, permit: &
     if let Some(why) = Rules::builtin().excluded(at.port) {
         return bare(Identity::Excluded, Some(format!("never-probe: {why}")), None);
     }
-    let mut questions: Vec<Option<&'static Payload>> = Payloads::builtin().of_port(at.port).map(Some).collect();
-    if questions.is_empty() {
-        questions.push(None);
-    }
+    let (promised, others) = questions(at.port, usize::from(budget.max_connections));
+    let rounds = (0..TRIES).map(|_| (&promised, WAIT)).chain([(&others, WAIT_UNPROMISED)]);
     let mut until = Instant::now() + budget.per_endpoint;
     let mut unrecognised: Option<Talk> = None;
-    for _ in 0..TRIES {
-        for question in &questions {
+    for (questions, wait) in rounds {
+        for question in questions {
             let waiting = Instant::now();
             permit.acquire(endpoint.ip()).await;
             until += waiting.elapsed();
             let name = question.map_or("empty-datagram", |p| p.name.as_str());
             let left = until.saturating_duration_since(Instant::now());
-            match ask(at, *question, WAIT.min(left), budget.max_bytes).await {
+            match ask(at, *question, wait.min(left), budget.max_bytes).await {
                 Outcome::Heard(heard) => {
-                    let answer = read(at, *question, name, heard);
+                    let mut answer = told(at, *question, name, heard);
                     if answer.identity == Identity::Identified {
+                        follow(&mut answer, *question, endpoint, &mut until, budget, permit).await;
                         return answer;
                     }
                     unrecognised.get_or_insert(answer);
@@ -113,13 +120,70 @@ pub(crate) async fn talk(endpoint: InScope<Endpoint>, budget: &Budget, permit: &
     unrecognised.unwrap_or_else(|| bare(Identity::Silent, None, Some((State::OpenFiltered, Reason::Timeout))))
 }
 
+/// What is asked on a port: what its number promises, an empty datagram where it promises nothing; and then, within so many
+/// questions, what its number resembles, best first. With room for all of them, all of them are asked.
+fn questions(port: u16, most: usize) -> (Vec<Option<&'static Payload>>, Vec<Option<&'static Payload>>) {
+    let payloads = Payloads::builtin();
+    let mut promised: Vec<Option<&'static Payload>> = payloads.of_port(port).map(Some).collect();
+    if promised.is_empty() {
+        promised.push(None);
+    }
+    let known = |p: &&Payload| !p.ports.contains(&port) && p.follows.is_none() && telling(p);
+    let mut others: Vec<(u8, &'static Payload)> =
+        payloads.all().iter().filter(known).map(|p| (affinity(port, &p.ports), p)).collect();
+    others.sort_by_key(|(affinity, _)| std::cmp::Reverse(*affinity));
+    let room = most.saturating_sub(promised.len());
+    let all = room >= others.len();
+    let others = others.into_iter().filter(|(affinity, _)| all || *affinity > 0).take(room).map(|(_, p)| Some(p)).collect();
+    (promised, others)
+}
+
+/// Whether an answer to the payload can be told from an answer to anything: not the services that answer any datagram at all.
+fn telling(payload: &Payload) -> bool {
+    !matches!(payload.service.as_str(), "daytime" | "qotd" | "chargen" | "echo" | "a2s")
+}
+
+/// Asks what follows an answer, until the version is known. What it adds is added; the largest amplification is kept.
+async fn follow(
+    answer: &mut Talk,
+    question: Option<&'static Payload>,
+    endpoint: InScope<Endpoint>,
+    until: &mut Instant,
+    budget: &Budget,
+    permit: &dyn Permit,
+) {
+    let at = endpoint.get();
+    for next in question.into_iter().flat_map(|q| Payloads::builtin().following(&q.name)) {
+        if answer.service.as_ref().is_some_and(|s| s.version.is_some()) {
+            return;
+        }
+        let waiting = Instant::now();
+        permit.acquire(endpoint.ip()).await;
+        *until += waiting.elapsed();
+        let left = until.saturating_duration_since(Instant::now());
+        let Outcome::Heard(heard) = ask(at, Some(next), WAIT.min(left), budget.max_bytes).await else { continue };
+        let more = told(at, Some(next), &next.name, heard);
+        let (Identity::Identified, Some(found), Some(service)) = (more.identity, more.service, answer.service.as_mut()) else {
+            continue;
+        };
+        if found.amplification.map(Amplification::ratio) > service.amplification.map(Amplification::ratio) {
+            service.amplification = found.amplification;
+        }
+        if found.product.is_some() {
+            (service.product, service.version) = (found.product, found.version);
+            (answer.evidence, answer.banner) = (more.evidence, more.banner);
+        }
+    }
+}
+
 /// What the answer proves.
-fn read(at: Endpoint, question: Option<&Payload>, evidence: &str, heard: Heard) -> Talk {
+fn told(at: Endpoint, question: Option<&Payload>, evidence: &str, heard: Heard) -> Talk {
     let amplification = (heard.asked > 0).then_some(Amplification { asked: heard.asked, answered: heard.answered });
     let echo = || heard.echo.then(|| Service { name: "echo".into(), ..Service::default() });
-    let found = question.and_then(|payload| recognise(payload, &heard.first)).or_else(echo);
+    let found = question.and_then(|payload| recognise_shown(payload, &heard.first)).or_else(|| echo().map(|s| (s, None)));
+    let shown = found.as_ref().and_then(|(_, shown)| shown.clone());
     let (identity, service) = match found {
-        Some(service) => (Identity::Identified, Service { amplification, ..service }),
+        Some((service, _)) => (Identity::Identified, Service { amplification, ..service }),
         None => (Identity::Unrecognised, Service { amplification, ..Service::default() }),
     };
     Talk {
@@ -127,25 +191,35 @@ fn read(at: Endpoint, question: Option<&Payload>, evidence: &str, heard: Heard) 
         // Without a name there is nothing to say but the size of the answer.
         service: Some(service).filter(|s| !s.name.is_empty() || s.amplification.is_some()),
         evidence: Some(evidence.to_owned()),
-        banner: Some(printable(&heard.first)),
+        banner: Some(shown.unwrap_or_else(|| printable(&heard.first))),
         observation: Some(Observation { endpoint: at, state: State::Open, reason: Reason::UdpResponse, observed_at: now() }),
     }
 }
 
-/// The service that the answer to a payload proves, by the first of its rules that matches.
+/// The service that the answer to a payload proves, by the first of its rules that matches and the structure behind it.
 pub(crate) fn recognise(payload: &Payload, answer: &[u8]) -> Option<Service> {
+    recognise_shown(payload, answer).map(|(service, _)| service)
+}
+
+/// The same, with what is kept as evidence instead of the first bytes.
+fn recognise_shown(payload: &Payload, answer: &[u8]) -> Option<(Service, Option<String>)> {
     let rules = compiled().get(payload.name.as_str())?;
     let (rule, captures) = rules.iter().find_map(|(rule, pattern)| Some((rule, pattern.captures(answer)?)))?;
     let captured = |name: &str| {
         let text = captures.name(name)?.as_bytes();
         Some(tidy(&String::from_utf8_lossy(text), 96)).filter(|t| !t.is_empty())
     };
-    Some(Service {
+    let mut service = Service {
         name: payload.service.clone(),
         product: rule.product.clone().or_else(|| captured("product")),
         version: captured("version"),
         ..Service::default()
-    })
+    };
+    match read::closer(&payload.name, answer, &mut service) {
+        Detail::Refused => None,
+        Detail::Nothing => Some((service, None)),
+        Detail::Shown(shown) => Some((service, Some(shown))),
+    }
 }
 
 type Compiled = HashMap<&'static str, Vec<(&'static PayloadRule, Regex)>>;
@@ -278,6 +352,26 @@ mod tests {
             };
             assert_eq!(said, word, "errno {errno}");
         }
+    }
+
+    #[test]
+    fn a_port_is_asked_what_it_promises_then_what_it_resembles() {
+        let names = |list: Vec<Option<&'static Payload>>| -> Vec<&str> {
+            list.into_iter().map(|q| q.map_or("", |p| p.name.as_str())).collect()
+        };
+        let ask = |port, most| {
+            let (promised, others) = questions(port, most);
+            (names(promised), names(others))
+        };
+        let few = |port| ask(port, 4);
+        assert_eq!(few(123), (vec!["ntp-client"], vec![]));
+        assert_eq!(few(10_161), (vec![""], vec!["snmp-engine"]));
+        assert_eq!(few(45_060), (vec![""], vec!["sip-options"]));
+        assert_eq!(few(40_000), (vec![""], vec![]));
+        let (promised, others) = ask(40_000, 96);
+        assert_eq!(promised, [""]);
+        assert!(others.len() > 20 && others.contains(&"dns-version") && !others.contains(&"ntp-variables"), "{others:?}");
+        assert!(!others.contains(&"chargen"), "an answer to anything is no answer to that");
     }
 
     proptest! {
