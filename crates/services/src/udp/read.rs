@@ -149,7 +149,10 @@ fn vendor_ids(answer: &[u8]) -> Option<String> {
             1 => said.push("a proposal accepted".to_owned()),
             VENDOR_ID => {
                 let known = VENDOR_IDS.iter().find(|(head, _)| content.starts_with(head));
-                said.push(known.map_or_else(|| format!("vendor id of {} bytes", content.len()), |(_, name)| format!("vendor id {name}")));
+                said.push(
+                    known
+                        .map_or_else(|| format!("vendor id of {} bytes", content.len()), |(_, name)| format!("vendor id {name}")),
+                );
             }
             NOTIFICATION => said.push(format!("notification {}", be::<2>(content, 6)?)),
             _ => {}

@@ -148,7 +148,8 @@ const SERVERS: &[Small] = &[
         said: "prometheus Prometheus 2.",
         command: |port, dir| {
             write(dir, "conf.yml", "global: {}\n", port);
-            let line = "prometheus --config.file={dir}/conf.yml --storage.tsdb.path={dir}/data --web.listen-address=127.0.0.1:{port}";
+            let line =
+                "prometheus --config.file={dir}/conf.yml --storage.tsdb.path={dir}/data --web.listen-address=127.0.0.1:{port}";
             words("prometheus", line, port, dir)
         },
     },
@@ -204,7 +205,12 @@ const SERVERS: &[Small] = &[
         ports: Ports::Any,
         said: "tor Tor 0.4.",
         command: |port, dir| {
-            write(dir, "torrc", "SocksPort 0\nControlPort {port}\nDataDirectory {dir}\nDisableNetwork 1\nUser debian-tor\n", port);
+            write(
+                dir,
+                "torrc",
+                "SocksPort 0\nControlPort {port}\nDataDirectory {dir}\nDisableNetwork 1\nUser debian-tor\n",
+                port,
+            );
             give(dir, "debian-tor");
             words("tor", "tor -f {dir}/torrc", port, dir)
         },
@@ -256,18 +262,8 @@ const SERVERS: &[Small] = &[
             words("xvfb", &line, port, dir)
         },
     },
-    Small {
-        name: "daytime",
-        ports: Ports::Any,
-        said: "daytime",
-        command: |port, dir| inetd("daytime", port, dir),
-    },
-    Small {
-        name: "chargen",
-        ports: Ports::Any,
-        said: "chargen",
-        command: |port, dir| inetd("chargen", port, dir),
-    },
+    Small { name: "daytime", ports: Ports::Any, said: "daytime", command: |port, dir| inetd("daytime", port, dir) },
+    Small { name: "chargen", ports: Ports::Any, said: "chargen", command: |port, dir| inetd("chargen", port, dir) },
 ];
 
 /// One of xinetd's own small services.

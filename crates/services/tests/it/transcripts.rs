@@ -109,3 +109,129 @@ async fn the_slow_lane_asks_what_the_ordinary_budget_has_no_connection_for() {
     let slow = services::identify(crate::loopback(port), &services::Budget::thorough(), &services::Unpaced).await;
     assert_eq!(line(&slow.identification), "ldap", "{slow:?}");
 }
+
+/// A listener that speaks HTTP: these pages, and the last one for every other path.
+async fn site(pages: &'static [(&'static str, &'static str, &'static str)]) -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", crate::servers::free_port())).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut message = [0; 4096];
+                while let Ok(n @ 1..) = stream.read(&mut message).await {
+                    let text = String::from_utf8_lossy(&message[..n]).into_owned();
+                    let path = text.strip_prefix("GET ").and_then(|rest| rest.split(' ').next());
+                    let Some(path) = path else {
+                        let refusal = "HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+                        let _ = stream.write_all(refusal.as_bytes()).await;
+                        return;
+                    };
+                    let (_, head, body) = pages.iter().find(|(p, ..)| *p == path).or(pages.last()).unwrap();
+                    let answer = format!("HTTP/1.1 {head}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+                    if stream.write_all(answer.as_bytes()).await.is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    port
+}
+
+#[tokio::test]
+async fn what_a_front_page_only_hints_at_a_second_path_states() {
+    const GONE: (&str, &str, &str) = ("*", "404 Not Found\r\nContent-Type: text/plain", "404 page not found\n");
+    const KUBERNETES: &[(&str, &str, &str)] = &[
+        (
+            "/version",
+            "200 OK\r\nContent-Type: application/json",
+            "{\"major\": \"1\", \"minor\": \"28\", \"gitVersion\": \"v1.28.3+k3s1\", \"gitCommit\": \"a8a1c2d\", \"platform\": \"linux/amd64\"}",
+        ),
+        (
+            "*",
+            "403 Forbidden\r\nContent-Type: application/json",
+            "{\"kind\":\"Status\",\"apiVersion\":\"v1\",\"status\":\"Failure\",\"message\":\"forbidden: User \\\"system:anonymous\\\" cannot get path \\\"/\\\"\",\"reason\":\"Forbidden\",\"code\":403}",
+        ),
+    ];
+    const HARDENED: &[(&str, &str, &str)] = &[KUBERNETES[1]];
+    const CONSUL: &[(&str, &str, &str)] = &[
+        (
+            "/",
+            "301 Moved Permanently\r\nLocation: /ui/\r\nContent-Type: text/html; charset=utf-8",
+            "<a href=\"/ui/\">Moved Permanently</a>.\n\n",
+        ),
+        (
+            "/v1/agent/self",
+            "200 OK\r\nContent-Type: application/json",
+            "{\"Config\":{\"Datacenter\":\"dc1\",\"NodeName\":\"n1\",\"Server\":true,\"Version\":\"1.15.2\"},\"Coord\":{}}",
+        ),
+        GONE,
+    ];
+    const OLLAMA: &[(&str, &str, &str)] = &[
+        ("/", "200 OK\r\nContent-Type: text/plain; charset=utf-8", "Ollama is running"),
+        ("/api/version", "200 OK\r\nContent-Type: application/json; charset=utf-8", "{\"version\":\"0.1.32\"}"),
+        GONE,
+    ];
+    const RAY: &[(&str, &str, &str)] = &[
+        ("/", "200 OK\r\nContent-Type: text/html", "<!doctype html><title>Ray Dashboard</title>"),
+        (
+            "/api/version",
+            "200 OK\r\nContent-Type: application/json",
+            "{\"version\": \"4\", \"ray_version\": \"2.9.3\", \"ray_commit\": \"62655e1\"}",
+        ),
+        GONE,
+    ];
+    // A page that answers the same to everything is none of them.
+    const SAME: &[(&str, &str, &str)] =
+        &[("*", "200 OK\r\nContent-Type: application/json", "{\"version\":\"0.1.32\",\"kind\":\"Status\"}")];
+    for (pages, expected) in [
+        (KUBERNETES, "kubernetes Kubernetes 1.28.3+k3s1"),
+        (HARDENED, "kubernetes Kubernetes"),
+        (CONSUL, "consul Consul 1.15.2"),
+        (OLLAMA, "ollama Ollama 0.1.32"),
+        (RAY, "ray Ray 2.9.3"),
+        (SAME, "protocol-only http"),
+    ] {
+        let result = identify(site(pages).await).await.identification;
+        assert_eq!(line(&result), expected, "{result:?}");
+    }
+}
+
+#[tokio::test]
+async fn binary_services_near_their_ports_are_asked_their_own_question() {
+    let cassandra = plays(9_043..9_052, |request| {
+        let supported = b"\x84\0pr\x06\0\0\0\x1d\0\x01\0\x0bCQL_VERSION\0\x01\0\x0a3.4.6-SNAP";
+        request.starts_with(b"\x04\0pr\x05").then(|| supported.to_vec())
+    })
+    .await;
+    let dubbo = plays(20_871..20_880, |request| {
+        let answer = [&b"\xda\xbb\x22\x14"[..], request.get(4..12)?, b"\0\0\0\x01N"].concat();
+        request.starts_with(b"\xda\xbb\xe2").then_some(answer)
+    })
+    .await;
+    let rocketmq = plays(9_877..9_886, |request| {
+        let text = String::from_utf8_lossy(request.get(8..)?).into_owned();
+        let opaque = text.split("\"opaque\":").nth(1)?.split(',').next()?.to_owned();
+        let header = format!(
+            "{{\"code\":3,\"flag\":1,\"language\":\"JAVA\",\"opaque\":{opaque},\"remark\":\" request type not supported\"}}"
+        );
+        let length = header.len() as u32;
+        Some([&(length + 4).to_be_bytes()[..], &length.to_be_bytes(), header.as_bytes()].concat())
+    })
+    .await;
+    let adb = plays(5_557..5_566, |request| {
+        let head = [u32::from_le_bytes(*b"AUTH"), 1, 0, 20, 0, !u32::from_le_bytes(*b"AUTH")];
+        let token = [head.iter().flat_map(|n| n.to_le_bytes()).collect(), vec![7u8; 20]].concat();
+        request.starts_with(b"CNXN").then_some(token)
+    })
+    .await;
+    for (port, expected) in [
+        (cassandra, "cassandra Apache Cassandra"),
+        (dubbo, "dubbo Apache Dubbo"),
+        (rocketmq, "rocketmq Apache RocketMQ"),
+        (adb, "adb Android Debug Bridge"),
+    ] {
+        let result = identify(port).await.identification;
+        assert_eq!(line(&result), expected, "{result:?}");
+    }
+}

@@ -63,6 +63,11 @@ fn read(bytes: &[u8]) -> Reading {
                 shown.push(demand.to_owned());
                 proven = true;
                 let_in = demand == "AuthenticationOk";
+                // What others say who imitate PostgreSQL (HSQLDB, CockroachDB, poolers), and it itself hardly ever: it has
+                // asked for a hash since 1998. So this names the protocol and nobody.
+                if demand == "AuthenticationCleartextPassword" {
+                    found.product = None;
+                }
                 ended |= !let_in;
             }
             b'E' => {
