@@ -3,8 +3,8 @@
 //! decide, sending is `walk`'s. Time comes in as nanoseconds.
 //!
 //! Not every silence is the path's. A host may limit its SYN-ACKs, and many limit their RSTs. So canaries are spread over
-//! hosts, a host that answers far less than the others is set apart as limited, and open ports are preferred: that a closed
-//! port answers proves that the path carries, that it does not proves little.
+//! hosts, a host that answers far less than the others is set apart as limited, and open ports are preferred, then echoes: that
+//! a closed port answers proves that the path carries, that it does not proves little.
 
 use crate::ask::Ask;
 use std::collections::{HashMap, VecDeque};
@@ -35,6 +35,16 @@ struct Known {
     open: bool,
 }
 
+impl Known {
+    fn kind(self) -> Kind {
+        match self.ask {
+            _ if self.open => Kind::Open,
+            Ask::Echo => Kind::Echo,
+            _ => Kind::Closed,
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Host {
     ip: IpAddr,
@@ -54,6 +64,10 @@ impl Host {
     fn open(&self) -> bool {
         self.known.iter().any(|k| k.open)
     }
+    /// Whether its silence means something.
+    fn telling(&self) -> bool {
+        self.known.iter().any(|k| k.kind() != Kind::Closed)
+    }
     fn set_apart(&mut self) {
         self.limited = true;
         // It has to show that it answers again.
@@ -68,7 +82,7 @@ impl Host {
 struct Flight {
     host: u32,
     ask: Ask,
-    open: bool,
+    kind: Kind,
     sent: u64,
     epoch: u64,
     answered: bool,
@@ -85,10 +99,21 @@ pub(crate) struct Outcome {
     pub epoch: u64,
     /// Slot of its host, below [`Canaries::SLOTS`].
     pub host: u32,
-    /// Whether the port is open.
-    pub open: bool,
+    /// What was asked.
+    pub kind: Kind,
     /// What it came to.
     pub verdict: Verdict,
+}
+
+/// What a canary asks, by what its silence proves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// An open port. Who serves it wants to be heard.
+    Open,
+    /// A closed port: many systems limit their RSTs.
+    Closed,
+    /// An echo. Linux and Windows limit their ICMP errors, but not these.
+    Echo,
 }
 
 /// Answered, lost, or answered after it was taken for lost.
@@ -136,7 +161,7 @@ impl Canaries {
             self.answered += 1;
             let took = now.saturating_sub(flight.sent);
             let late = flight.told && flight.lost;
-            let outcome = Outcome { epoch: flight.epoch, host: slot, open: flight.open, verdict: Verdict::Late };
+            let outcome = Outcome { epoch: flight.epoch, host: slot, kind: flight.kind, verdict: Verdict::Late };
             self.rtt = Some(match self.rtt {
                 None => (took, took / 2),
                 Some((mean, deviation)) => ((7 * mean + took) / 8, (3 * deviation + mean.abs_diff(took)) / 4),
@@ -201,7 +226,7 @@ impl Canaries {
         let flight = Flight {
             host: slot as u32,
             ask: known.ask,
-            open: known.open,
+            kind: known.kind(),
             sent: now,
             epoch,
             answered: false,
@@ -250,7 +275,7 @@ impl Canaries {
             }
             flight.told = true;
             let verdict = if flight.answered { Verdict::Answered } else { Verdict::Lost };
-            let outcome = Outcome { epoch: flight.epoch, host: flight.host, open: flight.open, verdict };
+            let outcome = Outcome { epoch: flight.epoch, host: flight.host, kind: flight.kind, verdict };
             self.note(outcome);
         }
         while let Some(first) = self.flying.front()
@@ -345,10 +370,11 @@ impl Canaries {
         self.hosts.iter().filter(|h| h.limited).map(|h| h.ip)
     }
 
-    /// How many hosts can be asked, and how many of them at an open port; limited ones do not count.
+    /// How many hosts can be asked, and how many of them something of which silence proves more than that of a closed port;
+    /// limited ones do not count.
     pub fn hosts(&self) -> (usize, usize) {
         let free = self.hosts.iter().filter(|h| !h.limited && !h.known.is_empty());
-        free.fold((0, 0), |(all, open), h| (all + 1, open + usize::from(h.open())))
+        free.fold((0, 0), |(all, telling), h| (all + 1, telling + usize::from(h.telling())))
     }
 
     /// Forgets everybody: they have fallen silent at any rate.
@@ -394,7 +420,7 @@ mod tests {
         assert!(canaries.undecided(13 * MS) && !canaries.decided(7));
         let outcomes = canaries.outcomes(150 * MS);
         assert_eq!(verdicts(&outcomes), [Verdict::Lost, Verdict::Answered, Verdict::Answered]);
-        assert!(outcomes.iter().all(|o| o.epoch == 7 && o.open) && canaries.decided(7));
+        assert!(outcomes.iter().all(|o| o.epoch == 7 && o.kind == Kind::Open) && canaries.decided(7));
         // An answer that comes after all is told as that.
         canaries.heard(asked[0], Ask::Syn(80), true, 200 * MS);
         assert_eq!(verdicts(&canaries.outcomes(201 * MS)), [Verdict::Late]);

@@ -12,7 +12,7 @@
 //! Time is cut into epochs of one rate. An epoch that lost more than expected is told to the walker, which walks again what
 //! stayed silent in it.
 
-use crate::canary::{Canaries, Outcome, Verdict};
+use crate::canary::{Canaries, Kind, Outcome, Verdict};
 use crate::order::mix;
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -145,8 +145,36 @@ struct Epoch {
     closed: bool,
     /// Lossy for a reason that canaries do not show.
     lossy: bool,
-    /// By slot of the host: open ports, closed ports.
-    tallies: Vec<(Tally, Tally)>,
+    /// By slot of the host.
+    tallies: Vec<Tallies>,
+}
+
+/// Canaries of one host in one epoch, or of several, by their kind.
+#[derive(Clone, Copy, Debug, Default)]
+struct Tallies {
+    open: Tally,
+    closed: Tally,
+    echo: Tally,
+}
+
+impl Tallies {
+    fn of(&mut self, kind: Kind) -> &mut Tally {
+        match kind {
+            Kind::Open => &mut self.open,
+            Kind::Closed => &mut self.closed,
+            Kind::Echo => &mut self.echo,
+        }
+    }
+    fn add(&mut self, other: Tallies) {
+        self.open.add(other.open);
+        self.closed.add(other.closed);
+        self.echo.add(other.echo);
+    }
+    fn all(mut self) -> Tally {
+        self.open.add(self.closed);
+        self.open.add(self.echo);
+        self.open
+    }
 }
 
 /// The rate of a sweep.
@@ -287,7 +315,7 @@ impl Congestion {
     }
 
     fn count(&mut self, outcome: Outcome, canaries: &Canaries) {
-        if !canaries.is_limited(outcome.host) && outcome.open {
+        if !canaries.is_limited(outcome.host) && outcome.kind == Kind::Open {
             match outcome.verdict {
                 Verdict::Answered => self.total.decided += 1,
                 Verdict::Lost => self.total.add(Tally { decided: 1, lost: 1 }),
@@ -295,8 +323,7 @@ impl Congestion {
             }
         }
         let Some(epoch) = self.epochs.iter_mut().find(|e| e.number == outcome.epoch) else { return };
-        let (open, closed) = &mut epoch.tallies[outcome.host as usize];
-        let tally = if outcome.open { open } else { closed };
+        let tally = epoch.tallies[outcome.host as usize].of(outcome.kind);
         match outcome.verdict {
             Verdict::Answered => tally.decided += 1,
             Verdict::Lost => tally.add(Tally { decided: 1, lost: 1 }),
@@ -304,26 +331,25 @@ impl Congestion {
         }
     }
 
-    /// What the canaries of an epoch say about the path: open ports first. Closed ports are heard when they answer better than
-    /// the open ones, and when there is nothing else and they answer so often that nobody limits them.
+    /// What the canaries of an epoch say about the path: open ports first, then echoes. Closed ports are heard when they answer
+    /// better than those, and when there is nothing else and they answer so often that nobody limits them.
     ///
     /// Without the hosts that have answered worst of late, if so asked: what only they lose is theirs.
     fn evidence(&self, epoch: &Epoch, canaries: &Canaries, without_worst: bool) -> Tally {
-        let (mut open, mut closed) = (Tally::default(), Tally::default());
         let tallies = epoch.tallies.iter().enumerate();
-        let mut slots: Vec<u32> = tallies.filter(|(_, (o, c))| o.decided + c.decided > 0).map(|(i, _)| i as u32).collect();
+        let mut slots: Vec<u32> = tallies.filter(|(_, t)| t.all().decided > 0).map(|(i, _)| i as u32).collect();
         slots.retain(|slot| !canaries.is_limited(*slot));
         if without_worst {
             slots.sort_by(|a, b| canaries.answering(*b).total_cmp(&canaries.answering(*a)));
             slots.truncate(slots.len() - slots.len() / WORST_ONE_IN);
         }
-        for (o, c) in slots.iter().map(|slot| &epoch.tallies[*slot as usize]) {
-            open.add(*o);
-            closed.add(*c);
-        }
-        if open.decided > 0 {
+        let mut sum = Tallies::default();
+        slots.iter().for_each(|slot| sum.add(epoch.tallies[*slot as usize]));
+        let Tallies { open, closed, echo } = sum;
+        if let Some(first) = [open, echo].into_iter().find(|tally| tally.decided > 0) {
             // Where one kind gets through, the path carries it, and who does not answer the other kind limits that.
-            return if closed.loss() <= open.loss() && closed.decided >= open.decided.min(8) { closed } else { open };
+            let better = |other: Tally, than: Tally| other.loss() <= than.loss() && other.decided >= than.decided.min(8);
+            return [echo, closed].into_iter().fold(first, |best, other| if better(other, best) { other } else { best });
         }
         let end = if epoch.ended.is_some() { epoch.at_end } else { self.counts };
         let answers = end.answers.saturating_sub(epoch.at_start.answers) as f64;
@@ -334,9 +360,9 @@ impl Congestion {
 
     /// Whether what an epoch lost was lost by many hosts rather than often by a few.
     fn is_spread(epoch: &Epoch) -> bool {
-        let lost = epoch.tallies.iter().map(|(o, c)| o.lost + c.lost);
+        let lost = epoch.tallies.iter().map(|t| t.all().lost);
         let (hosts, lost) = lost.filter(|n| *n > 0).fold((0, 0), |(hosts, all), n| (hosts + 1, all + n));
-        let among = epoch.tallies.iter().filter(|(o, c)| o.decided + c.decided > 0).count() as u32;
+        let among = epoch.tallies.iter().filter(|t| t.all().decided > 0).count() as u32;
         // As many hosts as losses, as far as there are hosts: with fewer, some are hit twice by chance.
         3 * hosts >= 2 * lost.min(among / 2) && hosts > among / WORST_ONE_IN as u32 / 2
     }
@@ -429,8 +455,8 @@ impl Congestion {
         let actual = self.actual_pps(epoch, now);
         // Nobody to ask, or nobody whose silence would mean anything.
         let blind = now < self.blind_until || {
-            let (hosts, open) = canaries.hosts();
-            hosts == 0 || open == 0 && seen.decided == 0
+            let (hosts, telling) = canaries.hosts();
+            hosts == 0 || telling == 0 && seen.decided == 0
         };
         if blind {
             let target = (2.0 * actual).max(self.rate_pps).min(BLIND_PPS);

@@ -4,7 +4,7 @@
 use crate::{all_found, opens, sweep};
 use model::PortSet;
 use scan::memory::{Host, MemoryNetwork, Otherwise, Quirks, RateLimit};
-use scan::{Pacer, Retries, Summary, Sweep, sweep_in};
+use scan::{Pacer, Ping, Retries, Summary, Sweep, liveness_in, sweep_in};
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -112,5 +112,70 @@ async fn a_host_that_limits_its_syn_acks_is_asked_until_its_ports_are_known() {
         assert!(summary.elapsed < Duration::from_secs(60), "{otherwise:?}, {hosts} hosts: {:?}", summary.elapsed);
         assert!(sent.len() < 60_000, "{otherwise:?}, {hosts} hosts: {} probes", sent.len());
         assert_eq!(summary.duplicates, 0);
+    }
+}
+
+/// What a host of a /19 is like: it refuses and echoes, it only echoes, or it drops all but a port that liveness asks.
+const KINDS: [(&str, Otherwise, bool); 3] =
+    [("1", Otherwise::Refuses, true), ("1", Otherwise::Drops, true), ("22", Otherwise::Drops, false)];
+
+/// A /19 with a host of these kinds at every n-th address.
+fn one_in(n: usize, kinds: &[usize]) -> MemoryNetwork {
+    let host = |at: usize| {
+        let (open, otherwise, echoes) = KINDS[kinds[at / n % kinds.len()]];
+        (IpAddr::from([198, 18, (at / 256) as u8, at as u8]), Host { open: open.parse().unwrap(), otherwise, echoes })
+    };
+    let mut network = MemoryNetwork::new((0..8_192).step_by(n).map(host));
+    network.delay = Duration::from_millis(10);
+    network
+}
+
+/// A liveness pass that adapts: how often each address was asked, and the summary.
+async fn alive(network: MemoryNetwork, retries: u8) -> (HashMap<IpAddr, u32>, Summary) {
+    let network = Arc::new(network);
+    let asked = network.clone();
+    let Sweep { targets, scope, pace, timeout, seed, .. } = adapting("198.18.0.0/19", "1");
+    let ping = Ping { adapt: true, retries, timeout, seed, ..Ping::new(targets, scope, pace) };
+    let (_, summary) = all_found(|out, progress, cancel| liveness_in(network, ping, out, progress, cancel)).await;
+    let mut counts = HashMap::new();
+    asked.sent.lock().unwrap().iter().for_each(|(_, to, _)| *counts.entry(*to).or_insert(0) += 1);
+    eprintln!(
+        "{} of {}, {} probes in {:?}, path {:?}",
+        summary.hosts_up,
+        asked.hosts.len(),
+        summary.probes_sent,
+        summary.elapsed,
+        summary.path_rate_pps
+    );
+    (counts, summary)
+}
+
+#[tokio::test(start_paused = true)]
+async fn liveness_behind_a_policer_finds_every_host() {
+    for (pps, burst, n, kinds) in [
+        (3_000, 100, 20, [0, 1, 2].as_slice()),
+        (3_000, 100, 100, [1].as_slice()),
+        (8_000, 200, 3, [0, 1, 2].as_slice()),
+        (8_000, 200, 20, [0].as_slice()),
+        (8_000, 200, 20, [2].as_slice()),
+    ] {
+        let mut network = one_in(n, kinds);
+        network.policer = Some(RateLimit::new(pps, burst));
+        let hosts = network.hosts.len() as u64;
+        let (_, summary) = alive(network, 1).await;
+        assert_eq!(summary.hosts_up, hosts, "{pps} a second, one in {n} of {kinds:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn liveness_asks_nobody_once_more_where_nothing_is_lost() {
+    for kinds in [[0, 1, 2].as_slice(), &[0], &[1], &[2]] {
+        let network = one_in(20, kinds);
+        let hosts: BTreeSet<IpAddr> = network.hosts.keys().copied().collect();
+        let (asked, summary) = alive(network, 1).await;
+        assert_eq!((summary.hosts_up, summary.path_rate_pps), (hosts.len() as u64, None), "{kinds:?}");
+        // Five questions twice.
+        let often = asked.iter().find(|(ip, n)| !hosts.contains(ip) && **n != 10);
+        assert_eq!((asked.len(), often), (8_192, None), "{kinds:?}");
     }
 }
