@@ -78,7 +78,8 @@ fn listed_port(catalog: &Catalog, endpoint: Endpoint) -> Option<&HighRisk> {
 
 /// A service in one line: `MariaDB 10.11.19`, `redis`, `http over TLS`.
 pub fn one_line(service: &Service) -> String {
-    let product = service.product.as_deref().filter(|p| !p.is_empty()).unwrap_or(&service.name);
+    let name = if service.name == "tls" { "" } else { service.name.as_str() };
+    let product = service.product.as_deref().filter(|p| !p.is_empty()).unwrap_or(name);
     let mut line = match &service.version {
         Some(version) if !product.is_empty() => format!("{product} {version}"),
         _ => product.to_owned(),

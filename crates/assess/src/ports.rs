@@ -138,6 +138,10 @@ fn first_seen(obs: &Observation, vantage: &Vantage, last_covered: Option<Ts>) ->
         service: None,
         banner: None,
         evidence: None,
+        confidence: None,
+        sha256: None,
+        tried: Vec::new(),
+        thorough_at: None,
         identified_at: None,
         panel: None,
         panel_at: None,
@@ -257,12 +261,15 @@ fn next_look(state: &PortState, obs: &Observation, h: &Hysteresis) -> Ts {
 
 /// Writes down what answered. Returns whether that changed what we believe.
 ///
-/// Only bytes replace an earlier identification: a service that was busy and said nothing is still that service.
+/// The slow lane's visit is written down whatever it brought, so that it is not repeated before its time. Only bytes replace an earlier identification: a service that was busy and said nothing is still that service.
 pub fn identify(state: &mut PortState, seen: &Identification) -> bool {
     if state.identified_at.is_some_and(|at| seen.observed_at <= at) {
         return false;
     }
-    let proof = matches!(seen.identity, Identity::Identified | Identity::ProtocolOnly | Identity::Unrecognised);
+    if seen.thorough {
+        state.thorough_at = Some(seen.observed_at);
+    }
+    let proof = seen.identity.is_told();
     if !proof && (state.service.is_some() || seen.identity == Identity::Unreachable) {
         return false;
     }
@@ -271,13 +278,20 @@ pub fn identify(state: &mut PortState, seen: &Identification) -> bool {
     if foreign(&seen.service) && state.service.is_some() && !foreign(&state.service) {
         return false;
     }
-    let same = match (&state.service, &seen.service) {
+    let mut service = seen.service.clone();
+    if let (Some(is), Some(was)) = (&mut service, &state.service) {
+        is.keep_of(was);
+    }
+    let same = match (&state.service, &service) {
         (Some(was), Some(is)) => was.same_as(is),
         (was, is) => was == is,
     };
     let changed = state.identity != Some(seen.identity) || !same;
     state.identity = Some(seen.identity);
-    state.service.clone_from(&seen.service);
+    state.service = service;
+    state.confidence = seen.confidence;
+    state.sha256.clone_from(&seen.sha256);
+    state.tried.clone_from(&seen.tried);
     state.banner.clone_from(&seen.banner);
     state.evidence.clone_from(&seen.evidence);
     state.identified_at = Some(seen.observed_at);
@@ -295,7 +309,8 @@ pub fn fetch(state: &mut PortState, seen: &PanelObservation) -> bool {
     changed
 }
 
-/// Whether the endpoint is to be kept but not believed: its host answers on every port, and no bytes prove a service.
+/// Whether the endpoint is to be kept but not believed: its host answers on every port, and no bytes prove a service; or what
+/// answers does so in the place of services.
 pub fn is_pseudo(host_pseudo: bool, identity: Option<Identity>) -> bool {
-    host_pseudo && !matches!(identity, Some(Identity::Identified | Identity::ProtocolOnly | Identity::Unrecognised))
+    identity == Some(Identity::Middlebox) || (host_pseudo && !identity.is_some_and(Identity::is_told))
 }

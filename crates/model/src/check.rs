@@ -21,7 +21,7 @@ macro_rules! files {
 
 const FILES: &[(&str, &str)] = files! {
     "redis" "memcached" "mysql" "postgresql" "mongodb" "ftp" "ldap" "zookeeper" "etcd" "stores" "compute" "registries" "udp" "desktops" "files" "ssh"
-    "debuggers" "tls" "panels"
+    "debuggers" "tls" "panels" "consoles"
 };
 
 /// The strongest class that runs where nobody has said otherwise: [`SideEffect::Session`], which [`permitted`] grants to

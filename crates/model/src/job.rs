@@ -58,6 +58,11 @@ pub enum Work {
         /// Endpoints.
         endpoints: Vec<Endpoint>,
     },
+    /// The slow lane of [`Work::Identify`]: every question there is, of few endpoints, once in a long while.
+    Examine {
+        /// Endpoints.
+        endpoints: Vec<Endpoint>,
+    },
     /// Fetch the front page of each endpoint, with and without TLS.
     Panels {
         /// Endpoints.
@@ -73,16 +78,20 @@ impl Work {
         match self {
             Work::Liveness { targets } => addresses(targets),
             Work::Sweep { targets, ports, .. } => addresses(targets).saturating_mul(ports.len() as u64),
-            Work::Recheck { endpoints } | Work::Identify { endpoints } | Work::Panels { endpoints } => endpoints.len() as u64,
+            Work::Recheck { endpoints }
+            | Work::Identify { endpoints }
+            | Work::Examine { endpoints }
+            | Work::Panels { endpoints } => endpoints.len() as u64,
         }
     }
-    /// `liveness`, `sweep`, `recheck`, `identify` or `panels`.
+    /// `liveness`, `sweep`, `recheck`, `identify`, `examine` or `panels`.
     pub fn as_str(&self) -> &'static str {
         match self {
             Work::Liveness { .. } => "liveness",
             Work::Sweep { .. } => "sweep",
             Work::Recheck { .. } => "recheck",
             Work::Identify { .. } => "identify",
+            Work::Examine { .. } => "examine",
             Work::Panels { .. } => "panels",
         }
     }

@@ -5,7 +5,7 @@
 use crate::id::{NodeName, Vantage};
 use crate::observation::{Liveness, Reason, State, words};
 use crate::port::Endpoint;
-use crate::service::{Identity, Panel, Service};
+use crate::service::{Confidence, Identity, Panel, Service};
 use crate::time::{Duration, Ts};
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
@@ -63,6 +63,14 @@ pub struct PortState {
     pub banner: Option<String>,
     /// Name of the deciding request.
     pub evidence: Option<String>,
+    /// How much the deciding answer proves.
+    pub confidence: Option<Confidence>,
+    /// SHA-256 of the first 4 KiB of the deciding answer.
+    pub sha256: Option<String>,
+    /// What was asked, in order.
+    pub tried: Vec<String>,
+    /// When the slow lane last asked everything there is.
+    pub thorough_at: Option<Ts>,
     /// When it was last identified.
     pub identified_at: Option<Ts>,
     /// Its front page.

@@ -67,6 +67,11 @@ pub(crate) async fn perform(
         retries,
         seed,
     };
+    let budget = match &work {
+        Work::Examine { .. } => Budget::thorough(),
+        Work::Panels { .. } => Budget::panels(),
+        _ => Budget::default(),
+    };
     match (work, engine) {
         (Work::Liveness { targets }, Engine::External(name)) => {
             engine::perform(Arc::clone(&context), external(name, targets, None, Vec::new()), out, progress, stop).await
@@ -110,15 +115,15 @@ pub(crate) async fn perform(
             pump.await.ok();
             scanned(summary, |_| None)
         }
-        (Work::Identify { endpoints }, _) => {
+        (Work::Identify { endpoints } | Work::Examine { endpoints }, _) => {
             let endpoints = admitted(&scope, &endpoints);
             progress.probes_total.store(endpoints.len() as u64, Ordering::Relaxed);
             let permit = JobPermit::new(pace, Arc::clone(&progress), rate_pps);
             let (sender, identified) = mpsc::channel(TALKS.0);
-            let budget = Budget::default();
             // The sender goes with the call, so that the checks end.
             let talk = services::identify_all(endpoints, &budget, &permit, TALKS.0, TALKS.1, sender, &stop);
-            let checks = Checks { policies: &check_policies, scope: &scope, budget: &budget, permit: &permit };
+            let each = Budget::default();
+            let checks = Checks { policies: &check_policies, scope: &scope, budget: &each, permit: &permit };
             tokio::join!(talk, checks.forward(identified, &out, &progress, &stop));
             if stop.is_cancelled() { Outcome::Stopped } else { Outcome::Done(None) }
         }
@@ -127,7 +132,6 @@ pub(crate) async fn perform(
             endpoints.retain(|e| e.get().proto == Proto::Tcp);
             progress.probes_total.store(endpoints.len() as u64, Ordering::Relaxed);
             let permit = JobPermit::new(pace, Arc::clone(&progress), rate_pps);
-            let budget = Budget::default();
             let mut pages =
                 futures::stream::iter(endpoints).map(|e| services::fetch_panel(e, &budget, &permit)).buffer_unordered(TALKS.0);
             loop {

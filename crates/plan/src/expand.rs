@@ -8,8 +8,10 @@ use model::asset::{Asset, Blackout};
 use model::catalog::Catalog;
 use model::job::Work;
 use model::port_state::PortState;
+use model::service::Identity;
 use model::task::{Engine, Label, Task, TaskKind, TaskTarget};
-use model::{Duration, Endpoint, Ports, Scope, Ts};
+use model::{Duration, Endpoint, Ports, Proto, Scope, Ts};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 /// Probes of one sweep job: 40 s of a node's default pace, so that a lost job is redone cheaply and jobs of different
@@ -19,6 +21,8 @@ pub const SWEEP_PROBES: u64 = 200_000;
 pub const LIVENESS_ADDRESSES: u64 = 4_096;
 /// Endpoints of one re-check, identification or panel job; an identification may take seconds.
 pub const ENDPOINTS: usize = 256;
+/// Endpoints of one job of the slow lane: each may take a minute and a half, so that a job takes about as long as another's.
+pub const EXAMINED: usize = 32;
 /// Jobs of one run. Beyond it jobs grow instead: the queue stays short enough to be listed and leased quickly (PR-12).
 pub const MAX_JOBS: u64 = 5_000;
 /// IPv6 ranges larger than this (a /112) are not gone through address by address: a /64 at a million probes a second
@@ -32,6 +36,8 @@ const HTTP_EVIDENCE: &str = "http-get";
 const COUNTS_VISITS: &[&str] = &["mysql"];
 /// How long one of those is left alone once it is known in its current opening: fifty visits a year.
 const VISIT_AGAIN: Duration = Duration::days(7);
+/// How long until what the slow lane could not explain is asked again, and TLS is surveyed again.
+const EXAMINE_AGAIN: Duration = Duration::days(7);
 
 /// Everything that decides what a task covers at an instant.
 pub struct Snapshot<'a> {
@@ -116,7 +122,14 @@ pub fn expand(task: &Task, snapshot: &Snapshot) -> Expansion {
             let mut endpoints: Vec<_> = snapshot.open.iter().filter(wanted).map(|port| port.endpoint).collect();
             endpoints.sort_unstable();
             endpoints.dedup();
-            endpoints.chunks(ENDPOINTS).map(|chunk| endpoint_work(task.kind, chunk.to_vec())).collect()
+            let mut slow = Vec::new();
+            if task.kind == TaskKind::ServiceIdentification {
+                let due: BTreeSet<Endpoint> =
+                    snapshot.open.iter().filter(|p| is_unexplained(p, snapshot.now)).map(|p| p.endpoint).collect();
+                (slow, endpoints) = endpoints.into_iter().partition(|endpoint| due.contains(endpoint));
+            }
+            let usual = endpoints.chunks(ENDPOINTS).map(|chunk| endpoint_work(task.kind, chunk.to_vec()));
+            usual.chain(slow.chunks(EXAMINED).map(|chunk| Work::Examine { endpoints: chunk.to_vec() })).collect()
         }
     };
     out.jobs = works.into_iter().map(|work| job(task, work, snapshot)).collect();
@@ -135,7 +148,7 @@ fn is_for(kind: TaskKind, port: &PortState, now: Ts) -> bool {
     match kind {
         TaskKind::Panels => {
             let spoke_http = port.evidence.as_deref().is_some_and(|e| e.starts_with(HTTP_EVIDENCE));
-            let only_tls = service.is_some_and(|s| s.tls.is_some() && s.name.is_empty());
+            let only_tls = service.is_some_and(|s| s.tls.is_some() && matches!(s.name.as_str(), "" | "tls"));
             spoke_http || only_tls || port.panel.is_some()
         }
         TaskKind::ServiceIdentification => {
@@ -147,11 +160,27 @@ fn is_for(kind: TaskKind, port: &PortState, now: Ts) -> bool {
     }
 }
 
+/// Whether the slow lane is due: for a port that said nothing, hung up, or answered in no known protocol, and for TLS whose
+/// versions nobody has asked for; once in an opening, and again every week (requirement R9). Silence of a UDP port is its way.
+fn is_unexplained(port: &PortState, now: Ts) -> bool {
+    let looked = port.thorough_at.filter(|at| port.opened_at.is_none_or(|opened| *at >= opened));
+    if port.endpoint.proto == Proto::Udp || port.pseudo_open || looked.is_some_and(|at| now.since(at) < EXAMINE_AGAIN) {
+        return false;
+    }
+    let service = port.service.as_ref();
+    let ours = service.is_none_or(|s| s.source.is_none());
+    let unspoken = matches!(port.identity, Some(Identity::Silent | Identity::ClosesAtOnce | Identity::ClosesOnData));
+    let unknown =
+        port.identity == Some(Identity::ProtocolOnly) && service.is_some_and(|s| matches!(s.name.as_str(), "text" | "binary"));
+    let encrypted = service.is_some_and(|s| s.tls.is_some());
+    ours && (unspoken || unknown || encrypted)
+}
+
 /// The addresses that the work touches, as ranges.
 pub fn targets_of(work: &Work) -> Vec<IpRange> {
     match work {
         Work::Liveness { targets } | Work::Sweep { targets, .. } => targets.clone(),
-        Work::Recheck { endpoints } | Work::Identify { endpoints } | Work::Panels { endpoints } => {
+        Work::Recheck { endpoints } | Work::Identify { endpoints } | Work::Examine { endpoints } | Work::Panels { endpoints } => {
             coalesce(endpoints.iter().map(|e| e.ip))
         }
     }

@@ -10,7 +10,6 @@
 mod admission;
 mod api;
 mod ask;
-mod calls;
 mod canary;
 mod capability;
 mod cells;
@@ -19,7 +18,6 @@ mod connect;
 mod cookie;
 mod datagram;
 mod engine;
-mod evidence;
 pub mod external;
 mod frame;
 mod gate;

@@ -72,7 +72,7 @@ pub fn admit(report: &Report, work: &Work, allowed: Option<&[IpRange]>, now: Ts)
         None => Scope::new(&targets, &[]),
     };
     let endpoints = match work {
-        Work::Recheck { endpoints } | Work::Identify { endpoints } | Work::Panels { endpoints } => {
+        Work::Recheck { endpoints } | Work::Identify { endpoints } | Work::Examine { endpoints } | Work::Panels { endpoints } => {
             endpoints.iter().copied().collect()
         }
         _ => HashSet::new(),

@@ -7,7 +7,7 @@ use crate::ingest_admit::Admitted;
 use model::address::IpRange;
 use model::audit::AuditEntry;
 use model::observation::SeenFrom;
-use model::service::{Identification, Identity};
+use model::service::Identification;
 use model::{Duration, Endpoint, HostObservation, Observation, PortSet, Proto, Reason, Scope, State, Ts};
 use std::net::IpAddr;
 use store::{ImportPart, Store, StoreError};
@@ -100,7 +100,7 @@ pub fn admit_import(import: &Import, open: Vec<SeenFrom>, scope: &Scope, now: Ts
         let seen = Identification { observed_at: seen.observed_at.min(now), ..seen.clone() };
         // Who was answered by a service has connected to it after finding the port open: that is a second look, and the
         // least later that an instant can be.
-        let talked = matches!(seen.identity, Identity::Identified | Identity::ProtocolOnly | Identity::Unrecognised);
+        let talked = seen.identity.is_told();
         if talked && seen.endpoint.proto == Proto::Tcp {
             let observed_at = seen.observed_at.plus(Duration::millis(1)).min(now);
             observations.push(Observation {

@@ -3,6 +3,7 @@
 //! Which product an answer means is left to the catalogue's rules.
 
 use crate::bytes::tidy;
+use base64::Engine;
 use model::Endpoint;
 
 /// How many headers of an answer are looked at; more than any honest server sends.
@@ -28,6 +29,91 @@ impl Response {
     pub(crate) fn title(&self) -> Option<String> {
         title(&self.body)
     }
+
+    /// Names of the cookies it sets; their values can be secrets and are nobody's business.
+    pub(crate) fn cookies(&self) -> impl Iterator<Item = &str> {
+        let set = self.headers.iter().filter(|(name, _)| name == "set-cookie");
+        set.map(|(_, value)| value.split(['=', ';']).next().unwrap_or_default().trim())
+    }
+
+    /// Addresses of the scripts, style sheets and pictures of the page, as it writes them.
+    pub(crate) fn assets(&self) -> Vec<String> {
+        tags(&self.body, &["script", "link", "img"])
+            .filter_map(|tag| attribute(&tag, "src").or_else(|| attribute(&tag, "href")))
+            .take(ASSETS)
+            .collect()
+    }
+
+    /// What the page says it was made with.
+    pub(crate) fn generator(&self) -> Option<String> {
+        let named = tags(&self.body, &["meta"])
+            .find(|tag| attribute(tag, "name").is_some_and(|name| name.eq_ignore_ascii_case("generator")))?;
+        Some(tidy(&resolve_entities(&attribute(&named, "content")?), 128)).filter(|g| !g.is_empty())
+    }
+
+    /// Address of the site's icon, as the page writes it.
+    pub(crate) fn icon(&self) -> Option<String> {
+        tags(&self.body, &["link"])
+            .find(|tag| {
+                attribute(tag, "rel").is_some_and(|rel| rel.split_whitespace().any(|word| word.eq_ignore_ascii_case("icon")))
+            })
+            .and_then(|tag| attribute(&tag, "href"))
+    }
+}
+
+/// How many scripts and pictures of a page are looked at.
+const ASSETS: usize = 200;
+
+/// The tags of those names, without their brackets, in order.
+fn tags<'a>(body: &[u8], names: &'a [&'a str]) -> impl Iterator<Item = String> + use<'a> {
+    let text = String::from_utf8_lossy(body).into_owned();
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        loop {
+            let start = at + text.get(at..)?.find('<')? + 1;
+            let end = start + text[start..].find('>')?;
+            at = end;
+            let tag = &text[start..end];
+            let name = tag.split(|c: char| c.is_whitespace() || c == '/').next().unwrap_or_default();
+            if names.iter().any(|n| n.eq_ignore_ascii_case(name)) {
+                return Some(tag.to_owned());
+            }
+        }
+    })
+}
+
+/// The value of a tag's attribute, quoted or not.
+fn attribute(tag: &str, name: &str) -> Option<String> {
+    // ASCII lowering keeps every byte offset.
+    let lower = tag.to_ascii_lowercase();
+    let mut from = 0;
+    loop {
+        let at = from + lower.get(from..)?.find(name)?;
+        from = at + name.len();
+        let apart = lower[..at].ends_with(|c: char| c.is_whitespace() || matches!(c, '"' | '\''));
+        let Some(value) = tag[from..].trim_start().strip_prefix('=') else { continue };
+        if !apart {
+            continue;
+        }
+        let value = value.trim_start();
+        return Some(match value.chars().next() {
+            Some(quote @ ('"' | '\'')) => value[1..].split(quote).next().unwrap_or_default().to_owned(),
+            _ => value.split_whitespace().next().unwrap_or_default().to_owned(),
+        });
+    }
+}
+
+/// The hash of an icon as search engines for exposed services write it: MurmurHash3 (x86, 32 bits, seed 0) of its base64 in
+/// lines of 76 characters (RFC 2045), each with its line feed.
+pub(crate) fn favicon_hash(icon: &[u8]) -> i32 {
+    let encoded = base64::engine::general_purpose::STANDARD.encode(icon);
+    let mut lines = Vec::with_capacity(encoded.len() + encoded.len() / 76 + 1);
+    for line in encoded.as_bytes().chunks(76) {
+        lines.extend_from_slice(line);
+        lines.push(b'\n');
+    }
+    // Reading from memory does not fail.
+    murmur3::murmur3_32(&mut lines.as_slice(), 0).unwrap_or_default().cast_signed()
 }
 
 /// `Host` for an address and port, IPv6 in brackets.
@@ -35,13 +121,15 @@ pub(crate) fn host(endpoint: Endpoint) -> String {
     endpoint.socket_addr().to_string()
 }
 
-/// The one request we make. The agent names us, so that whoever reads the target's log knows who asked. With `more`, the
+/// What names us, so that whoever reads the target's log knows who asked.
+pub(crate) const AGENT: &str = concat!("portreeve/", env!("CARGO_PKG_VERSION"), " (exposure inventory)");
+
+/// The one request we make. With `more`, the
 /// connection is to stay open for a further path: connections are what the budget has least of.
 pub(crate) fn get(endpoint: Endpoint, path: &str, more: bool) -> Vec<u8> {
     format!(
-        "GET {path} HTTP/1.1\r\nHost: {}\r\nUser-Agent: portreeve/{} (exposure inventory)\r\nAccept: */*\r\nConnection: {}\r\n\r\n",
+        "GET {path} HTTP/1.1\r\nHost: {}\r\nUser-Agent: {AGENT}\r\nAccept: */*\r\nConnection: {}\r\n\r\n",
         host(endpoint),
-        env!("CARGO_PKG_VERSION"),
         if more { "keep-alive" } else { "close" },
     )
     .into_bytes()
@@ -219,6 +307,27 @@ mod tests {
     }
 
     #[test]
+    fn what_a_page_refers_to_is_found_however_it_is_written() {
+        let page = parse(
+            b"HTTP/1.1 200 OK\r\nSet-Cookie: grafana_session=x; Path=/\r\nset-cookie: b\r\n\r\n<html><HEAD><LINK REL='shortcut icon' \
+              HREF=fav32.png><link rel=stylesheet data-href=\"no\" href=\"/a.css?v=1\"><script async src = '/app.js'></script>\
+              <meta content=\"WordPress 6.4 &amp; x\" name=generator><img/src=\"i.png\"><a href=\"/not\">",
+        )
+        .unwrap();
+        assert_eq!(page.assets(), ["fav32.png", "/a.css?v=1", "/app.js"]);
+        assert_eq!(page.cookies().collect::<Vec<_>>(), ["grafana_session", "b"]);
+        assert_eq!((page.icon().as_deref(), page.generator().as_deref()), (Some("fav32.png"), Some("WordPress 6.4 & x")));
+    }
+
+    #[test]
+    fn icons_are_hashed_as_the_convention_has_it() {
+        // Computed with Python's base64.encodebytes and an independent MurmurHash3.
+        for (icon, hash) in [(&b""[..], 0), (b"portreeve", -939_513_348), (&[0x5a; 200], 283_984_027)] {
+            assert_eq!(favicon_hash(icon), hash, "{} bytes", icon.len());
+        }
+    }
+
+    #[test]
     fn an_answer_is_whole_by_its_own_declaration() {
         for (bytes, expected) in [
             ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", true),
@@ -263,6 +372,7 @@ mod tests {
             title(&bytes);
             if let Some(response) = parse(&bytes) {
                 shown(&response);
+                (response.assets(), response.icon(), response.generator(), response.cookies().count());
                 prop_assert!(response.body.len() <= bytes.len());
             }
         }

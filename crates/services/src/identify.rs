@@ -1,18 +1,20 @@
 //! Finding out what answers on one endpoint: listen, then ask, one harmless question after the other, until bytes prove
 //! something or the budget is spent.
 //!
-//! Which question comes next is decided in `order`, what an answer proves in `catalog` and `protocol`; here they are asked.
-//! Exactly one [`Identity`] comes out. Whether the service is a risk is left to `assess`.
+//! Which question comes next is decided in `order`, what an answer proves in `catalog` and `protocol`, how it all ends in
+//! `conclude`; here they are asked. Whether the service is a risk is left to `assess`.
 
-use crate::bytes::{printable, tidy};
+use crate::bytes::printable;
 use crate::catalog::{Probe, Rules, Verdict};
+use crate::conclude::{Conclusion, Ground};
 use crate::connection::{Answer, Ending, NoConnection, Stream, Visit, now};
 use crate::order::{self, Step, affinity};
 use crate::protocol::{Found, Reading};
 use crate::tls::Handshake;
 use crate::udp::{self, Talk};
-use crate::{Budget, Identified, Permit, http, tls};
-use model::service::{Identification, Identity, Service, Tls};
+use crate::{Budget, Identified, Permit, http, http2, tls};
+use model::service::{Confidence, Identification, Identity, Tls};
+use model::udp::Payloads;
 use model::{Endpoint, InScope, Proto};
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -29,38 +31,32 @@ const ASK_WAIT: Duration = Duration::from_millis(1_000);
 const PROMISED: u32 = 2;
 const PROMISED_BANNER: u32 = 6;
 
-/// How the attempt ended.
-struct Conclusion {
-    identity: Identity,
-    service: Option<Service>,
-    evidence: Option<String>,
-    banner: Option<String>,
-}
-
-impl Conclusion {
-    fn bare(identity: Identity) -> Self {
-        Conclusion { identity, service: None, evidence: None, banner: None }
-    }
-}
-
 /// Finds out what answers on the endpoint. Never panics, never takes longer than the budget (waiting for the permit
 /// excepted), sends nothing to a port on the never-probe list.
 pub async fn identify(endpoint: InScope<Endpoint>, budget: &Budget, permit: &dyn Permit) -> Identified {
-    let rules = Rules::builtin();
+    identify_alike(endpoint, budget, permit).await.0
+}
+
+/// The same, with what its answer has to have in common with that of another port to come from the same source.
+pub(crate) async fn identify_alike(
+    endpoint: InScope<Endpoint>,
+    budget: &Budget,
+    permit: &dyn Permit,
+) -> (Identified, Option<String>) {
+    let rules = Rules::current();
     let at = endpoint.get();
     let mut visit = Visit::new(endpoint, budget, permit);
-    let conclusion = match (at.proto, rules.excluded(at.port)) {
+    let mut tried = Vec::new();
+    let mut conclusion = match (at.proto, rules.excluded(at.port)) {
         (Proto::Tcp, None) => {
             let inquiry = Inquiry {
                 rules,
                 banner_wait: budget.banner_wait,
                 plan: order::silent(rules, at.port),
                 visit: &mut visit,
-                tls: None,
+                tried: &mut tried,
+                ground: Ground::default(),
                 http: None,
-                alert: None,
-                heard: None,
-                hung_up: false,
             };
             inquiry.run().await
         }
@@ -70,20 +66,39 @@ pub async fn identify(endpoint: InScope<Endpoint>, budget: &Budget, permit: &dyn
         (Proto::Udp, _) => {
             let Talk { identity, service, evidence, banner, observation } = udp::talk(endpoint, budget, permit).await;
             visit.observation = observation;
-            Conclusion { identity, service, evidence, banner }
+            if identity != Identity::Excluded {
+                tried.extend(Payloads::builtin().of_port(at.port).map(|p| p.name.clone()));
+                if tried.is_empty() {
+                    tried.push("empty-datagram".to_owned());
+                }
+            }
+            // What a datagram answers is read by patterns; the id that comes back says that it is an answer, not whose.
+            let confidence = (identity == Identity::Identified).then_some(Confidence::SelfNamed);
+            Conclusion { service, confidence, evidence, banner, ..Conclusion::bare(identity) }
         }
     };
-    Identified {
+    if budget.thorough
+        && let Some(seen) = conclusion.service.as_mut().and_then(|s| s.tls.as_mut())
+    {
+        tried.push("tls-survey".to_owned());
+        tls::survey(&mut visit, seen, TLS_WAIT).await;
+    }
+    let identified = Identified {
         identification: Identification {
             endpoint: at,
             identity: conclusion.identity,
             service: conclusion.service,
+            confidence: conclusion.confidence,
             evidence: conclusion.evidence,
             banner: conclusion.banner,
+            sha256: conclusion.sha256,
+            tried,
+            thorough: budget.thorough,
             observed_at: now(),
         },
         observation: visit.observation,
-    }
+    };
+    (identified, conclusion.likeness)
 }
 
 struct Inquiry<'a, 'v> {
@@ -91,16 +106,11 @@ struct Inquiry<'a, 'v> {
     visit: &'v mut Visit<'a>,
     banner_wait: Duration,
     plan: VecDeque<Step>,
-    /// Once a handshake is through, everything goes on inside it.
-    tls: Option<Tls>,
-    /// An answer in plain HTTP that may be a complaint about plain HTTP.
+    tried: &'v mut Vec<String>,
+    /// What has been learned so far that is no proof of a service.
+    ground: Ground,
+    /// An answer in plain HTTP that may be a complaint about plain HTTP, or give way to what a further question proves.
     http: Option<Conclusion>,
-    /// A peer that speaks TLS and refuses ours.
-    alert: Option<(String, Option<Tls>)>,
-    /// The first answer that no rule recognises.
-    heard: Option<(String, Vec<u8>)>,
-    /// A question was answered by closing.
-    hung_up: bool,
 }
 
 /// What an answer led to.
@@ -108,6 +118,12 @@ enum Next {
     Conclude(Box<Conclusion>),
     /// Go on with the plan, on this connection if it is still good.
     Go(Option<Stream>),
+}
+
+impl Next {
+    fn end(conclusion: Conclusion) -> Next {
+        Next::Conclude(Box::new(conclusion))
+    }
 }
 
 impl Inquiry<'_, '_> {
@@ -152,27 +168,37 @@ impl Inquiry<'_, '_> {
                 Next::Go(rest) => stream = rest,
             }
         }
-        self.give_up()
+        match self.http {
+            // What was asked because of it proved nothing more.
+            Some(conclusion) if self.ground.tls.is_none() => conclusion,
+            _ => self.ground.give_up(),
+        }
     }
 
     fn port(&self) -> u16 {
         self.visit.endpoint().port
     }
 
+    fn try_now(&mut self, what: &str) {
+        let inside = if self.ground.tls.is_some() { "tls " } else { "" };
+        self.tried.push(format!("{inside}{what}"));
+    }
+
     /// Another connection, with TLS if that is how this endpoint is spoken to.
     async fn open(&mut self) -> Option<Stream> {
         let stream = self.visit.dial().await.ok()?;
-        if self.tls.is_none() {
+        if self.ground.tls.is_none() {
             return Some(stream);
         }
-        match tls::handshake(self.visit, stream, TLS_WAIT).await {
-            Handshake::Done(stream, _) => Some(stream),
+        match tls::handshake(self.visit, stream, TLS_WAIT, self.ground.alpn()).await {
+            Handshake::Done(stream, _, _) => Some(stream),
             _ => None,
         }
     }
 
     /// Waits for what a server says unasked.
     async fn listen(&mut self, mut stream: Stream) -> Next {
+        self.try_now("banner");
         let wait = match affinity(self.port(), &self.rules.banner_ports) {
             3 => self.banner_wait * PROMISED_BANNER,
             1 | 2 => self.banner_wait * PROMISED,
@@ -184,53 +210,74 @@ impl Inquiry<'_, '_> {
         let answer = self.visit.listen(&mut stream, wait, whole).await;
         if answer.bytes.is_empty() {
             return match answer.ending {
-                Ending::Closed => Next::Conclude(Box::new(self.closed_at_once())),
-                Ending::Alert(alert) => Next::Conclude(Box::new(self.alerted(alert))),
+                Ending::Closed => Next::end(self.ground.closed_at_once()),
+                Ending::Alert(alert) => Next::end(self.ground.alerted(alert)),
                 _ => Next::Go(Some(stream)),
             };
         }
-        self.judge("banner", &[], answer, stream)
-    }
-
-    fn closed_at_once(&self) -> Conclusion {
-        match &self.tls {
-            Some(_) => self.tls_only("tls-handshake", None),
-            None => Conclusion::bare(Identity::ClosesAtOnce),
-        }
+        self.judge("banner", &[], answer, stream).await
     }
 
     async fn handshake(&mut self, stream: Stream) -> Option<Stream> {
+        self.try_now("tls");
         let wait = if affinity(self.port(), &self.rules.tls_ports) == 3 { TLS_WAIT * PROMISED } else { TLS_WAIT };
-        match tls::handshake(self.visit, stream, wait).await {
-            Handshake::Done(stream, tls) => {
-                self.tls = Some(tls);
-                self.plan = order::inside_tls(self.rules, self.port());
-                // What was heard in the clear was the sound of a misunderstanding.
-                self.heard = None;
+        let mut outcome = tls::handshake(self.visit, stream, wait, tls::HTTP1).await;
+        // A server of nothing but HTTP/2 says so to whom offers only HTTP/1.1.
+        if matches!(outcome, Handshake::Alert(rustls::AlertDescription::NoApplicationProtocol, ..))
+            && let Ok(stream) = self.visit.dial().await
+        {
+            outcome = tls::handshake(self.visit, stream, wait, tls::HTTP2).await;
+        }
+        match outcome {
+            Handshake::Done(stream, tls, asked) => {
+                self.ground.certificate_asked = asked;
+                self.inside(tls);
                 Some(stream)
             }
-            Handshake::Alert(alert, tls) => {
-                self.alert = Some((format!("tls-alert {alert:?}"), tls));
+            Handshake::Alert(alert, tls, asked) => {
+                if tls.is_none()
+                    && !asked
+                    && tls::says_too_new(alert)
+                    && let Some(old) = tls::legacy(self.visit, wait).await
+                {
+                    self.tried.push("tls-legacy".to_owned());
+                    self.ground.refused = Some((format!("tls-legacy {}", old.version), Some(old), false));
+                } else {
+                    self.ground.refused = Some((tls::alert_name(alert), tls, asked));
+                }
                 None
             }
             Handshake::Foreign => None,
         }
     }
 
+    /// TLS stands: everything goes on inside it.
+    fn inside(&mut self, tls: Tls) {
+        self.plan = match tls.alpn.as_deref() {
+            Some("h2") => order::inside_http2(self.rules, self.port()),
+            _ => order::inside_tls(self.rules, self.port()),
+        };
+        self.ground.tls = Some(tls);
+        // What was heard in the clear was the sound of a misunderstanding.
+        self.ground.heard = None;
+        self.ground.hung_up = false;
+    }
+
     async fn get(&mut self, mut stream: Stream) -> Next {
+        self.try_now("http-get");
         let wait = if affinity(self.port(), &self.rules.http_ports) == 3 { HTTP_WAIT * PROMISED } else { HTTP_WAIT };
         let request = http::get(self.visit.endpoint(), "/", true);
         let answer = self.visit.ask(&mut stream, &request, wait, http::whole).await;
         if let Some(response) = http::parse(&answer.bytes) {
             return self.http(response, answer, stream).await;
         }
-        self.judge("http-get", &request, answer, stream)
+        self.judge("http-get", &request, answer, stream).await
     }
 
-    /// An answer in HTTP: its product, if need be by a second path.
+    /// An answer in HTTP: its product, if need be by a second path or another question.
     async fn http(&mut self, response: http::Response, answer: Answer, stream: Stream) -> Next {
         let mut verdict = self.rules.http("/", &response);
-        let (mut evidence, mut shown) = ("http-get".to_owned(), http::shown(&response));
+        let (mut evidence, mut shown, mut decided) = ("http-get".to_owned(), http::shown(&response), answer.bytes.clone());
         let told = |v: &Verdict| matches!(v, Verdict::Is(f) if f.service != "http");
         if !told(&verdict) {
             let port = self.port();
@@ -247,6 +294,7 @@ impl Inquiry<'_, '_> {
                 }) else {
                     break;
                 };
+                self.try_now(&format!("http-get {}", follow_up.path));
                 let request = http::get(self.visit.endpoint(), &follow_up.path, true);
                 let answer = self.visit.ask(&mut stream, &request, HTTP_WAIT, http::whole).await;
                 let Some(second) = http::parse(&answer.bytes) else { continue };
@@ -254,31 +302,40 @@ impl Inquiry<'_, '_> {
                 let more = self.rules.http(&follow_up.path, &second);
                 if told(&more) {
                     evidence = format!("http-get {}", follow_up.path);
-                    shown = http::shown(&second);
+                    (shown, decided) = (http::shown(&second), answer.bytes);
                     verdict = more;
                     break;
                 }
             }
         }
-        let banner = Some(printable(&shown));
+        let (banner, known) = (Some(printable(&shown)), told(&verdict));
+        let lasting = [&shown[..], &response.body].concat();
         let conclusion = match verdict {
-            Verdict::Is(found) => self.found(found, &evidence, banner),
-            Verdict::Unknown => self.protocol_only("http", &evidence, banner),
+            Verdict::Is(found) => self.ground.found(found, &evidence, banner, &decided),
+            Verdict::Unknown => self.ground.protocol_only("http", &evidence, banner, &decided),
             Verdict::Contradiction(what) => {
-                self.protocol_only("http", &format!("{evidence}: contradicts itself, {what}"), banner)
+                self.ground.protocol_only("http", &format!("{evidence}: contradicts itself, {what}"), banner, &decided)
             }
-        };
+        }
+        .alike(&lasting);
         // 400 and nginx' 497 are what servers say to plain HTTP on a TLS port; also what they say to much else.
-        let complaint = matches!(response.status, 400 | 497) && self.tls.is_none() && self.http.is_none();
+        let complaint = matches!(response.status, 400 | 497) && self.ground.tls.is_none() && self.http.is_none();
         if complaint && self.plan.contains(&Step::Tls) {
             self.first(Step::Tls);
             self.http = Some(conclusion);
             return Next::Go(None);
         }
-        Next::Conclude(Box::new(conclusion))
+        if !known && let Some(step) = self.suggested(&answer.bytes) {
+            self.plan.clear();
+            self.plan.push_back(step);
+            self.http = Some(conclusion);
+            return Next::Go(None);
+        }
+        Next::end(conclusion)
     }
 
     async fn ask(&mut self, mut stream: Stream, probe: &'static Probe) -> Next {
+        self.try_now(&probe.name);
         let wait = match (affinity(self.port(), &probe.ports), probe.name.as_str()) {
             (3, _) => ASK_WAIT * PROMISED,
             (_, "redis-info") => LINE_WAIT,
@@ -286,7 +343,7 @@ impl Inquiry<'_, '_> {
         };
         let Some(codec) = probe.codec else {
             let answer = self.visit.ask(&mut stream, &probe.request, wait, |b| b.ends_with(b"\n\n")).await;
-            return self.judge(&probe.name, &probe.request, answer, stream);
+            return self.judge(&probe.name, &probe.request, answer, stream).await;
         };
         // Whatever else may answer here marks its end, too: waiting longer tells nothing more.
         let whole = |b: &[u8]| matches!((codec.read)(b), Reading::Is(_)) || http::whole(b) || tls::is_alert(b);
@@ -306,17 +363,40 @@ impl Inquiry<'_, '_> {
                 self.visit.say(&mut stream, &farewell).await;
             }
             let banner = found.shown.clone().unwrap_or_else(|| printable(&answer.bytes));
-            return Next::Conclude(Box::new(self.found(found, &probe.name, Some(banner))));
+            return Next::end(self.told(found, &probe.name, banner, &answer.bytes).await);
         }
-        self.judge(&probe.name, &probe.request, answer, stream)
+        self.judge(&probe.name, &probe.request, answer, stream).await
+    }
+
+    /// What a proof concludes; of HTTP/2 what speaks through it.
+    async fn told(&mut self, found: Found, evidence: &str, banner: String, decided: &[u8]) -> Conclusion {
+        if found.service != http2::NAME {
+            return self.ground.found(found, evidence, Some(banner), decided);
+        }
+        let plain = self.ground.found(found, evidence, Some(banner), decided);
+        let Some(stream) = self.open().await else { return plain };
+        self.try_now("http2-get");
+        self.try_now("grpc-health");
+        let encrypted = self.ground.tls.is_some();
+        let seen = http2::converse(self.visit, stream, encrypted, HTTP_WAIT).await;
+        if seen.grpc {
+            let answer = seen.shown();
+            return self.ground.protocol_only("grpc", "grpc-health", Some(printable(&answer)), &answer);
+        }
+        let Some(response) = seen.response else { return plain };
+        let shown = http::shown(&response);
+        match self.rules.http("/", &response) {
+            Verdict::Is(found) => self.ground.found(found, "http2-get", Some(printable(&shown)), &shown),
+            _ => Conclusion { banner: Some(printable(&shown)), ..plain },
+        }
     }
 
     /// What an answer in no particular protocol means, and what to try because of it.
-    fn judge(&mut self, evidence: &str, request: &[u8], answer: Answer, stream: Stream) -> Next {
+    async fn judge(&mut self, evidence: &str, request: &[u8], answer: Answer, stream: Stream) -> Next {
         let bytes = &answer.bytes;
         if bytes.is_empty() {
             match answer.ending {
-                Ending::Alert(alert) => return Next::Conclude(Box::new(self.alerted(alert))),
+                Ending::Alert(alert) => return Next::end(self.ground.alerted(alert)),
                 Ending::Closed => self.hung_up(),
                 _ => {}
             }
@@ -324,24 +404,18 @@ impl Inquiry<'_, '_> {
         }
         if !request.is_empty() && bytes == request {
             let found = Found { service: "echo".into(), ..Found::default() };
-            return Next::Conclude(Box::new(self.found(found, evidence, Some(printable(bytes)))));
+            return Next::end(self.ground.found(found, evidence, Some(printable(bytes)), bytes));
         }
         match self.rules.text(Some(evidence), bytes) {
             Verdict::Is(found) => {
                 let banner = found.shown.clone().unwrap_or_else(|| printable(bytes));
-                return Next::Conclude(Box::new(self.found(found, evidence, Some(banner))));
+                return Next::end(self.told(found, evidence, banner, bytes).await);
             }
-            Verdict::Contradiction(what) => {
-                return Next::Conclude(Box::new(Conclusion {
-                    evidence: Some(format!("{evidence}: contradicts itself, {what}")),
-                    banner: Some(printable(bytes)),
-                    ..Conclusion::bare(Identity::Unrecognised)
-                }));
-            }
+            Verdict::Contradiction(what) => return Next::end(self.ground.contradiction(evidence, &what, bytes)),
             Verdict::Unknown => {}
         }
-        if self.heard.is_none() {
-            self.heard = Some((evidence.to_owned(), bytes.clone()));
+        if self.ground.heard.is_none() {
+            self.ground.heard = Some((evidence.to_owned(), bytes.clone()));
         }
         if bytes.starts_with(b"HTTP/1.") {
             self.first(Step::Http);
@@ -351,9 +425,8 @@ impl Inquiry<'_, '_> {
             self.first(Step::Tls);
             return Next::Go(None);
         }
-        let suggested = self.rules.probes.iter().position(|p| p.after.as_ref().is_some_and(|after| after.is_match(bytes)));
-        if let Some(index) = suggested.filter(|&i| self.plan.contains(&Step::Ask(i))) {
-            self.first(Step::Ask(index));
+        if let Some(step) = self.suggested(bytes) {
+            self.first(step);
             let alive = matches!(answer.ending, Ending::Quiet | Ending::Whole);
             return Next::Go(alive.then_some(stream));
         }
@@ -364,10 +437,17 @@ impl Inquiry<'_, '_> {
         Next::Go(None)
     }
 
+    /// The question that these bytes suggest, if it has not been asked.
+    fn suggested(&self, bytes: &[u8]) -> Option<Step> {
+        let matching =
+            self.rules.probes.iter().enumerate().filter(|(_, p)| p.after.as_ref().is_some_and(|after| after.is_match(bytes)));
+        matching.map(|(index, _)| Step::Ask(index)).find(|step| self.plan.contains(step))
+    }
+
     fn hung_up(&mut self) {
-        let first_time = !std::mem::replace(&mut self.hung_up, true);
+        let first_time = !std::mem::replace(&mut self.ground.hung_up, true);
         let promised = [&self.rules.http_ports, &self.rules.tls_ports].iter().any(|ports| affinity(self.port(), ports) == 3);
-        if first_time && self.tls.is_none() && !promised {
+        if first_time && self.ground.tls.is_none() && !promised {
             self.plan = order::closed_on_text(self.rules, &self.plan);
         }
     }
@@ -377,87 +457,6 @@ impl Inquiry<'_, '_> {
         if let Some(at) = self.plan.iter().position(|s| *s == step) {
             self.plan.remove(at);
             self.plan.push_front(step);
-        }
-    }
-
-    fn found(&self, found: Found, evidence: &str, banner: Option<String>) -> Conclusion {
-        let identity = match (found.refuses, found.service == "http" && found.product.is_none()) {
-            (true, _) => Identity::RefusesUs,
-            (_, true) => Identity::ProtocolOnly,
-            _ => Identity::Identified,
-        };
-        Conclusion {
-            identity,
-            service: Some(Service {
-                name: found.service,
-                product: found.product,
-                version: found.version,
-                tls: self.tls.clone(),
-                source: None,
-                amplification: None,
-            }),
-            evidence: Some(evidence.to_owned()),
-            banner,
-        }
-    }
-
-    fn protocol_only(&self, name: &str, evidence: &str, banner: Option<String>) -> Conclusion {
-        Conclusion {
-            identity: Identity::ProtocolOnly,
-            service: Some(Service {
-                name: name.to_owned(),
-                product: None,
-                version: None,
-                tls: self.tls.clone(),
-                source: None,
-                amplification: None,
-            }),
-            evidence: Some(evidence.to_owned()),
-            banner,
-        }
-    }
-
-    fn tls_only(&self, evidence: &str, banner: Option<String>) -> Conclusion {
-        self.protocol_only("", evidence, banner)
-    }
-
-    /// A TLS layer that breaks off after the handshake: with TLS 1.3 that is how a server asks for a client certificate.
-    fn alerted(&self, alert: rustls::AlertDescription) -> Conclusion {
-        let evidence = match alert {
-            rustls::AlertDescription::CertificateRequired => "tls-client-certificate-required".to_owned(),
-            other => format!("tls-alert {other:?}"),
-        };
-        self.tls_only(&tidy(&evidence, 80), None)
-    }
-
-    /// Nothing has proved a service.
-    fn give_up(self) -> Conclusion {
-        if let (Some(conclusion), None) = (self.http, &self.tls) {
-            return conclusion;
-        }
-        let heard = self.heard.as_ref().map(|(_, bytes)| printable(bytes));
-        let evidence = self.heard.as_ref().map(|(evidence, _)| evidence.clone());
-        let only = |name: &str, tls: Option<Tls>, evidence: String, banner: Option<String>| Conclusion {
-            identity: Identity::ProtocolOnly,
-            service: Some(Service {
-                name: name.to_owned(),
-                product: None,
-                version: None,
-                tls,
-                source: None,
-                amplification: None,
-            }),
-            evidence: Some(evidence),
-            banner,
-        };
-        match (self.tls, self.alert) {
-            (Some(tls), _) => only("", Some(tls), evidence.unwrap_or_else(|| "tls-handshake".into()), heard),
-            (None, Some((alert, tls))) => only(if tls.is_some() { "" } else { "tls" }, tls, alert, None),
-            (None, None) => match (heard, self.hung_up) {
-                (Some(banner), _) => Conclusion { evidence, banner: Some(banner), ..Conclusion::bare(Identity::Unrecognised) },
-                (None, true) => Conclusion::bare(Identity::ClosesOnData),
-                (None, false) => Conclusion::bare(Identity::Silent),
-            },
         }
     }
 }

@@ -8,14 +8,18 @@
 mod bytes;
 mod catalog;
 pub mod check;
+mod conclude;
 mod connection;
 mod http;
+mod http2;
 mod identify;
+mod middlebox;
 mod order;
 mod panel;
 mod protocol;
 mod schedule;
 mod tls;
+mod tls_hello;
 mod udp;
 
 pub use identify::identify;
@@ -41,6 +45,8 @@ pub struct Budget {
     pub max_connections: u8,
     /// How many bytes are read from one endpoint in all.
     pub max_bytes: usize,
+    /// The slow lane: also what is worth asking once in a while only, such as every TLS version.
+    pub thorough: bool,
 }
 
 impl Default for Budget {
@@ -54,15 +60,28 @@ impl Default for Budget {
             per_endpoint: Duration::from_secs(6),
             max_connections: 4,
             max_bytes: 128 * 1024,
+            thorough: false,
         }
     }
 }
 
 impl Budget {
-    /// For the slow lane: enough connections for every question there is. For ports that the ordinary budget left silent,
-    /// hanging up or unrecognised, asked once in a while and never in every cycle.
+    /// For the slow lane: enough connections for every question there is, an answer or a second of silence each. For ports
+    /// that the ordinary budget left silent, hanging up or unrecognised, asked once in a while and never in every cycle.
     pub fn thorough() -> Self {
-        Budget { per_endpoint: Duration::from_secs(90), max_connections: 96, ..Budget::default() }
+        Budget {
+            per_endpoint: Duration::from_secs(120),
+            max_connections: 128,
+            max_bytes: 512 * 1024,
+            thorough: true,
+            ..Budget::default()
+        }
+    }
+
+    /// For the front page and the paths that tell what console it is: at most sixteen pages, of which most come over a
+    /// connection that is there already.
+    pub fn panels() -> Self {
+        Budget { per_endpoint: Duration::from_secs(15), max_connections: 12, max_bytes: 768 * 1024, ..Budget::default() }
     }
 }
 
@@ -94,7 +113,10 @@ pub struct Identified {
 
 /// The rules that ship with portreeve, as the documentation and the tests read them.
 pub mod rules {
-    pub use crate::catalog::{CatalogError, Reached, ServiceSummary, summaries};
+    pub use crate::catalog::{
+        CaseFailure, CatalogError, Origin, PanelSummary, Reached, ServiceSummary, Tally, add_directory, checks, panel_summaries,
+        summaries, test,
+    };
 }
 
 /// The parsers of strangers' bytes, for the fuzz targets and the tests that stand in for them: none may panic on any input
@@ -137,7 +159,7 @@ pub mod parsers {
 
     /// Every rule of the catalogue and every codec.
     pub fn rules(bytes: &[u8]) {
-        crate::catalog::Rules::builtin().feed_everything(bytes);
+        crate::catalog::Rules::current().feed_everything(bytes);
     }
 
     /// HTTP.
@@ -151,6 +173,7 @@ pub mod parsers {
     /// Certificates.
     pub fn tls(bytes: &[u8]) {
         crate::tls::describe(bytes);
+        crate::tls_hello::read(bytes);
     }
 
     /// What checks read.

@@ -94,6 +94,11 @@ pub(crate) fn inside_tls(rules: &Rules, port: u16) -> VecDeque<Step> {
     distinct(steps)
 }
 
+/// The plan once TLS stands and the server has chosen HTTP/2: its preface.
+pub(crate) fn inside_http2(rules: &Rules, port: u16) -> VecDeque<Step> {
+    distinct(named(rules, "http2-preface").into_iter().chain(inside_tls(rules, port)))
+}
+
 /// The rest of the plan after a connection was closed on our text without an answer. HTTP servers answer nonsense with an
 /// error; what hangs up wants a binary protocol: TLS, PostgreSQL, and HTTP only then (a MongoDB says so to a GET).
 pub(crate) fn closed_on_text(rules: &Rules, rest: &VecDeque<Step>) -> VecDeque<Step> {

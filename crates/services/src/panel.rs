@@ -1,10 +1,12 @@
-//! The front page of an endpoint: one GET, in the clear or inside TLS, and the few redirects that stay on the endpoint.
+//! The front page of an endpoint and the paths that tell what console it is: in the clear or inside TLS, over the few
+//! redirects that stay on the endpoint.
 //!
-//! First form of the search for admin panels: identity only. Whether a panel lets anybody in is left to the checks.
+//! What names a console is the catalogue's; whether it lets anybody in is left to the checks.
 
 use crate::bytes::tidy;
-use crate::catalog::Rules;
-use crate::connection::{Visit, now};
+use crate::catalog::{Fetched, Rules, Site};
+use crate::connection::{Ending, Stream, Visit, now};
+use crate::http::Response;
 use crate::order::affinity;
 use crate::tls::Handshake;
 use crate::{Budget, Permit, http, tls};
@@ -15,76 +17,177 @@ use std::time::Duration;
 /// Redirects followed: `/` to `/login` to `/login/` is the longest honest chain seen.
 const REDIRECTS: usize = 3;
 
+/// Paths asked beyond the front page and the icon, controls not counted: the console that the front page promises has at most
+/// three, and what shares its port with others (8080) is worth a try of each.
+const PATHS: usize = 10;
+
 /// A front page may be made by a program that has just been woken.
 const WAIT: Duration = Duration::from_millis(3_000);
 
-/// Fetches the front page, TLS or not, on any port. `panel` is `None` when the endpoint does not speak HTTP, or is on the
-/// never-probe list, in which case nothing is sent.
+/// Fetches the front page, TLS or not, on any port, and asks what console it is. `panel` is `None` when the endpoint does not
+/// speak HTTP, or is on the never-probe list, in which case nothing is sent. Only GET is ever sent.
 pub async fn fetch_panel(endpoint: InScope<Endpoint>, budget: &Budget, permit: &dyn Permit) -> PanelObservation {
     let at = endpoint.get();
-    let rules = Rules::builtin();
+    let rules = Rules::current();
     let mut visit = Visit::new(endpoint, budget, permit);
     let panel = match at.proto == Proto::Tcp && rules.excluded(at.port).is_none() {
-        true => front_page(&mut visit, rules).await,
+        true => look(&mut visit, rules).await,
         false => None,
     };
     PanelObservation { endpoint: at, panel, observed_at: now() }
 }
 
-/// One GET on a connection of its own; `None` when what comes back is no HTTP.
-async fn get(visit: &mut Visit<'_>, encrypted: bool, path: &str) -> Option<http::Response> {
-    let mut stream = visit.dial().await.ok()?;
-    if encrypted {
-        let Handshake::Done(inside, _) = tls::handshake(visit, stream, WAIT).await else {
-            return None;
-        };
-        stream = inside;
-    }
-    let request = http::get(visit.endpoint(), path, false);
-    let answer = visit.ask(&mut stream, &request, WAIT, http::whole).await;
-    http::parse(&answer.bytes)
+/// Pages of one endpoint, over one connection as long as it holds.
+struct Browser<'v, 'a> {
+    visit: &'v mut Visit<'a>,
+    kept: Option<(bool, Stream)>,
 }
 
-async fn front_page(visit: &mut Visit<'_>, rules: &Rules) -> Option<Panel> {
-    let mut encrypted = affinity(visit.endpoint().port, &rules.tls_ports) == 3;
-    let mut response = get(visit, encrypted, "/").await;
-    // Nothing, or a complaint: the other way then. A complaint that stands in both is the answer.
-    if response.as_ref().is_none_or(|r| matches!(r.status, 400 | 497))
-        && let Some(other) = get(visit, !encrypted, "/").await
-    {
-        (response, encrypted) = (Some(other), !encrypted);
+impl Browser<'_, '_> {
+    /// One GET; `None` when what comes back is no HTTP, or the budget is spent.
+    async fn get(&mut self, encrypted: bool, path: &str) -> Option<Response> {
+        if let Some((_, stream)) = self.kept.take().filter(|(kept, _)| *kept == encrypted)
+            && let Some(response) = self.over(stream, encrypted, path).await
+        {
+            return Some(response);
+        }
+        let mut stream = self.visit.dial().await.ok()?;
+        if encrypted {
+            let Handshake::Done(inside, ..) = tls::handshake(self.visit, stream, WAIT, tls::HTTP1).await else {
+                return None;
+            };
+            stream = inside;
+        }
+        self.over(stream, encrypted, path).await
     }
-    let mut response = response?;
-    let location = response.header("location").filter(|_| (300..400).contains(&response.status)).map(str::to_owned);
+
+    async fn over(&mut self, mut stream: Stream, encrypted: bool, path: &str) -> Option<Response> {
+        let request = http::get(self.visit.endpoint(), path, true);
+        let answer = self.visit.ask(&mut stream, &request, WAIT, http::whole).await;
+        let response = http::parse(&answer.bytes)?;
+        let closes = response.header("connection").is_some_and(|v| v.eq_ignore_ascii_case("close"));
+        if answer.ending == Ending::Whole && !closes {
+            self.kept = Some((encrypted, stream));
+        }
+        Some(response)
+    }
+}
+
+/// A path beside that one that no site has: in the same folder, with the same ending, of letters that mean nothing.
+fn sibling(path: &str) -> String {
+    let (bare, query) = path.split_once('?').map_or((path, None), |(bare, query)| (bare, Some(query)));
+    let trimmed = bare.trim_end_matches('/');
+    let (folder, name) = trimmed.rsplit_once('/').unwrap_or(("", trimmed));
+    let extension = name.rsplit_once('.').map_or(String::new(), |(_, ext)| format!(".{ext}"));
+    let slash = if bare.ends_with('/') { "/" } else { "" };
+    let query = query.map_or(String::new(), |q| format!("?{q}"));
+    format!("{folder}/qzvnkxwjrt{extension}{slash}{query}")
+}
+
+/// The icon's address on this endpoint, from what the page says.
+fn icon_path(endpoint: Endpoint, encrypted: bool, path: &str, page: &Response) -> Option<String> {
+    match page.icon() {
+        Some(written) if written.starts_with("data:") => None,
+        Some(written) => {
+            let (scheme, target) = same_endpoint(endpoint, encrypted, path, &written)?;
+            (scheme == encrypted).then_some(target)
+        }
+        None => Some("/favicon.ico".to_owned()),
+    }
+}
+
+async fn look(visit: &mut Visit<'_>, rules: &Rules) -> Option<Panel> {
+    let endpoint = visit.endpoint();
+    let mut browser = Browser { visit, kept: None };
+    let mut encrypted = affinity(endpoint.port, &rules.tls_ports) == 3;
+    let mut first = browser.get(encrypted, "/").await;
+    // Nothing, or a complaint: the other way then. A complaint that stands in both is the answer.
+    if first.as_ref().is_none_or(|r| matches!(r.status, 400 | 497))
+        && let Some(other) = browser.get(!encrypted, "/").await
+    {
+        (first, encrypted) = (Some(other), !encrypted);
+    }
+    let first = first?;
+    let location = first.header("location").filter(|_| (300..400).contains(&first.status)).map(str::to_owned);
     let mut path = "/".to_owned();
-    let mut product = rules.panel(&response);
+    let mut site = Site { front: vec![first], ..Site::default() };
+    let mut last = site.front[0].clone();
     for _ in 0..REDIRECTS {
-        if !matches!(response.status, 301 | 302 | 303 | 307 | 308) {
+        if !matches!(last.status, 301 | 302 | 303 | 307 | 308) {
             break;
         }
-        let Some(target) = response.header("location").and_then(|l| same_endpoint(visit.endpoint(), encrypted, &path, l)) else {
+        let Some(target) = last.header("location").and_then(|l| same_endpoint(endpoint, encrypted, &path, l)) else {
             break;
         };
         if (target.0, target.1.as_str()) == (encrypted, path.as_str()) {
             break;
         }
         (encrypted, path) = target;
-        let Some(next) = get(visit, encrypted, &path).await else {
+        let Some(next) = browser.get(encrypted, &path).await else {
             break;
         };
-        response = next;
         // A redirect's own headers can give the product away where the page behind it does not.
-        product = rules.panel(&response).or(product);
+        site.front.push(next.clone());
+        last = next;
     }
+    if let Some(icon) = icon_path(endpoint, encrypted, &path, &last)
+        && let Some(answer) = browser.get(encrypted, &icon).await
+        && answer.status == 200
+        && !answer.body.is_empty()
+        && !answer.header("content-type").is_some_and(|t| t.starts_with("text/html"))
+    {
+        site.favicon = Some(http::favicon_hash(&answer.body));
+    }
+    ask_paths(&mut browser, rules, &mut site, encrypted).await;
+    let found = rules.panel(&site);
     let short = |text: &str| Some(tidy(text, 256)).filter(|t| !t.is_empty());
+    let (product, version, at, evidence) = match found {
+        Some(found) => (Some(found.product), found.version, found.path, found.evidence),
+        None => (None, None, None, Vec::new()),
+    };
     Some(Panel {
         scheme: if encrypted { "https" } else { "http" }.into(),
-        status: response.status,
-        title: response.title(),
-        server: response.header("server").and_then(short),
+        status: last.status,
+        title: last.title(),
+        server: last.header("server").and_then(short),
         product,
+        version,
+        path: at,
+        evidence,
+        favicon: site.favicon,
+        technologies: rules.technologies(&site.front),
         location: location.as_deref().map(http::without_query).and_then(short),
     })
+}
+
+/// Asks the paths of the consoles that the front page or the port promises. A page that has what is looked for is worth a
+/// second request for a made-up path beside it.
+async fn ask_paths(browser: &mut Browser<'_, '_>, rules: &Rules, site: &mut Site, encrypted: bool) {
+    let mut asked = 0;
+    for panel in rules.promising(browser.visit.endpoint().port, site) {
+        let complete = |site: &Site| panel.judge(site).is_some_and(|found| found.version.is_some() || !panel.tells_version());
+        for path in panel.paths() {
+            if asked == PATHS {
+                return;
+            }
+            if complete(site) {
+                break;
+            }
+            if site.paths.contains_key(path) {
+                continue;
+            }
+            asked += 1;
+            let Some(page) = browser.get(encrypted, path).await else { continue };
+            let control = match panel.has_token(path, &page) {
+                true => browser.get(encrypted, &sibling(path)).await,
+                false => None,
+            };
+            site.paths.insert(path.to_owned(), Fetched { page, control });
+        }
+        if panel.judge(site).is_some() {
+            return;
+        }
+    }
 }
 
 /// Where a redirect leads, if it stays on the endpoint: scheme and path. Another host, even another name of this one, is
@@ -155,6 +258,19 @@ mod tests {
         let v6 = Endpoint::tcp("2001:db8::1".parse().unwrap(), 443);
         assert_eq!(same_endpoint(v6, false, "/", "https://[2001:db8::1]/x"), Some((true, "/x".into())));
         assert_eq!(same_endpoint(v6, false, "/", "https://[2001:db8::1]:443/x"), Some((true, "/x".into())));
+    }
+
+    #[test]
+    fn the_control_is_asked_beside_the_path() {
+        for (path, beside) in [
+            ("/api/health", "/api/qzvnkxwjrt"),
+            ("/druid/index.html", "/druid/qzvnkxwjrt.html"),
+            ("/nacos/", "/qzvnkxwjrt/"),
+            ("/nacos/v1/x?pageNo=1", "/nacos/v1/qzvnkxwjrt?pageNo=1"),
+            ("/settings", "/qzvnkxwjrt"),
+        ] {
+            assert_eq!(sibling(path), beside, "{path}");
+        }
     }
 
     proptest! {

@@ -3,7 +3,9 @@
 //! Hosts take turns, so one host with a thousand ports does not hold up the rest. How fast connections may follow each
 //! other is left to the caller's `Permit`.
 
-use crate::{Budget, Identified, Permit, identify};
+use crate::identify::identify_alike;
+use crate::middlebox::Doubts;
+use crate::{Budget, Identified, Permit};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use model::{Endpoint, InScope};
@@ -58,8 +60,9 @@ impl Turns {
     }
 }
 
-/// Identifies every endpoint and sends each result as it comes, in no particular order. At most `concurrency` sockets
-/// are open, at most `per_host_concurrency` of them to one address. Ends early when cancelled, or when nobody receives.
+/// Identifies every endpoint and sends each result as it comes, in no particular order; of a host with many ports, those that
+/// could be a middlebox's are sent when the host is done. At most `concurrency` sockets are open, at most
+/// `per_host_concurrency` of them to one address. Ends early when cancelled, or when nobody receives.
 pub async fn identify_all(
     endpoints: Vec<InScope<Endpoint>>,
     budget: &Budget,
@@ -69,23 +72,35 @@ pub async fn identify_all(
     out: mpsc::Sender<Identified>,
     cancel: &CancellationToken,
 ) {
+    let mut doubts = Doubts::new(&endpoints);
     let mut turns = Turns::new(endpoints, per_host_concurrency);
     let mut running = FuturesUnordered::new();
     loop {
         while running.len() < concurrency.max(1) {
             let Some(endpoint) = turns.next() else { break };
-            running.push(async move { (endpoint.get().ip, identify(endpoint, budget, permit).await) });
+            running.push(async move { (endpoint.get().ip, identify_alike(endpoint, budget, permit).await) });
         }
         let finished = tokio::select! {
             // Cancelling drops the futures, and with them their sockets.
-            () = cancel.cancelled() => return,
+            () = cancel.cancelled() => None,
             finished = running.next() => finished,
         };
-        let Some((host, identified)) = finished else { return };
-        turns.done(host);
-        tokio::select! {
-            () = cancel.cancelled() => return,
-            sent = out.send(identified) => if sent.is_err() { return },
+        let sendable = match finished {
+            Some((host, (identified, likeness))) => {
+                turns.done(host);
+                doubts.take(host, identified, likeness)
+            }
+            // What was held back is told all the same.
+            None => doubts.rest(),
+        };
+        let last = sendable.1;
+        for identified in sendable.0 {
+            if out.send(identified).await.is_err() {
+                return;
+            }
+        }
+        if last {
+            return;
         }
     }
 }

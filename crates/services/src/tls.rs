@@ -5,18 +5,23 @@
 
 use crate::bytes::tidy;
 use crate::connection::{Stream, Visit, alert_in};
+use crate::tls_hello::{self, Said, Version};
 use model::Ts;
 use model::service::Tls;
+use rustls::client::ResolvesClientCert;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::sign::CertifiedKey;
 use rustls::{AlertDescription, ClientConfig, DigitallySignedStruct, SignatureScheme};
 use sha2::{Digest, Sha256};
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use x509_parser::prelude::*;
+use x509_parser::public_key::PublicKey;
 
 /// Accepts and remembers any certificate. It remembers, rather than the connection, because a handshake that fails for
 /// want of a client certificate has shown the server's all the same.
@@ -61,35 +66,61 @@ impl ServerCertVerifier for Recorder {
     }
 }
 
-/// How a handshake ended.
+/// Answers a request for our certificate with none, and remembers that it was asked.
+#[derive(Debug, Default)]
+struct NoCertificate(AtomicBool);
+
+impl ResolvesClientCert for NoCertificate {
+    fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        self.0.store(true, Ordering::Relaxed);
+        None
+    }
+    fn has_certs(&self) -> bool {
+        false
+    }
+}
+
+/// How a handshake ended; the last field says whether our certificate was asked for.
 pub(crate) enum Handshake {
     /// Through, with what it showed.
-    Done(Stream, Tls),
+    Done(Stream, Tls, bool),
     /// The peer speaks TLS, but not with us: its alert, and its certificate when it got so far.
-    Alert(AlertDescription, Option<Tls>),
+    Alert(AlertDescription, Option<Tls>, bool),
     /// Not TLS, or too slow to tell.
     Foreign,
 }
 
+/// The application protocols that are offered first: what an ordinary client of the last decade offers.
+pub(crate) const HTTP1: &[&str] = &["http/1.1"];
+/// To a server that refuses these.
+pub(crate) const HTTP2: &[&str] = &["h2"];
+
 /// Tries a handshake on a fresh connection. No server name is sent: we know the endpoint by its address only.
-pub(crate) async fn handshake(visit: &Visit<'_>, stream: Stream, wait: Duration) -> Handshake {
+pub(crate) async fn handshake(visit: &Visit<'_>, stream: Stream, wait: Duration, alpn: &[&str]) -> Handshake {
+    connect(visit, stream, wait, alpn, None).await
+}
+
+async fn connect(visit: &Visit<'_>, stream: Stream, wait: Duration, alpn: &[&str], name: Option<&str>) -> Handshake {
     let Stream::Plain(tcp) = stream else {
         return Handshake::Foreign;
     };
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let recorder =
         Arc::new(Recorder { schemes: provider.signature_verification_algorithms.supported_schemes(), leaf: Mutex::new(None) });
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map(|builder| builder.dangerous().with_custom_certificate_verifier(recorder.clone()).with_no_client_auth());
+    let ours = Arc::new(NoCertificate::default());
+    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().map(|builder| {
+        builder.dangerous().with_custom_certificate_verifier(recorder.clone()).with_client_cert_resolver(ours.clone())
+    });
     let Ok(mut config) = config else { return Handshake::Foreign };
-    config.enable_sni = false;
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    let name = ServerName::IpAddress(visit.endpoint().ip.into());
+    let named = name.and_then(|name| ServerName::try_from(name.to_owned()).ok());
+    config.enable_sni = named.is_some();
+    config.alpn_protocols = alpn.iter().map(|p| p.as_bytes().to_vec()).collect();
+    let name = named.unwrap_or(ServerName::IpAddress(visit.endpoint().ip.into()));
     let attempt = TlsConnector::from(Arc::new(config)).connect(name, tcp);
     let outcome = timeout(wait.min(visit.time_left()), attempt).await;
     let leaf = recorder.leaf.lock().ok().and_then(|mut seen| seen.take());
     let seen = leaf.as_deref().and_then(describe);
+    let asked = ours.0.load(Ordering::Relaxed);
     match outcome {
         Ok(Ok(stream)) => {
             let (_, session) = stream.get_ref();
@@ -100,13 +131,93 @@ pub(crate) async fn handshake(visit: &Visit<'_>, stream: Stream, wait: Duration)
                 _ => String::new(),
             };
             tls.alpn = session.alpn_protocol().map(|p| tidy(&String::from_utf8_lossy(p), 32));
-            Handshake::Done(Stream::Tls(Box::new(stream)), tls)
+            Handshake::Done(Stream::Tls(Box::new(stream)), tls, asked)
         }
         Ok(Err(e)) => match alert_in(&e) {
-            Some(alert) => Handshake::Alert(alert, seen),
+            Some(alert) => Handshake::Alert(alert, seen, asked),
+            // It showed a certificate, asked for ours, and hung up: what others say with an alert.
+            None if asked => Handshake::Alert(AlertDescription::CertificateRequired, seen, true),
             None => Handshake::Foreign,
         },
         Err(_) => Handshake::Foreign,
+    }
+}
+
+/// The alert as evidence names it.
+pub(crate) fn alert_name(alert: AlertDescription) -> String {
+    match alert {
+        AlertDescription::CertificateRequired => "tls-client-certificate-required".to_owned(),
+        other => format!("tls-alert {other:?}"),
+    }
+}
+
+/// Whether the alert is what servers of old versions say to a client of new ones.
+pub(crate) fn says_too_new(alert: AlertDescription) -> bool {
+    matches!(
+        alert,
+        AlertDescription::ProtocolVersion | AlertDescription::HandshakeFailure | AlertDescription::InsufficientSecurity
+    )
+}
+
+/// One hello of one version on a connection of its own.
+async fn hello(visit: &mut Visit<'_>, version: Version, name: Option<&str>, wait: Duration) -> Option<Said> {
+    let mut stream = visit.dial().await.ok()?;
+    let request = tls_hello::client_hello(version, name);
+    let whole = |b: &[u8]| !matches!(tls_hello::read(b), Said::Partial);
+    let answer = visit.ask(&mut stream, &request, wait, whole).await;
+    Some(tls_hello::read(&answer.bytes))
+}
+
+/// The newest of the old versions that a server agrees to who refuses the new ones, with its certificate.
+pub(crate) async fn legacy(visit: &mut Visit<'_>, wait: Duration) -> Option<Tls> {
+    match hello(visit, Version::Tls11, None, wait).await? {
+        Said::Agrees { version, leaf } => {
+            let seen = leaf.as_deref().map(|der| describe(der).unwrap_or_else(|| unreadable(der)));
+            Some(Tls { version: version.as_str().to_owned(), ..seen.unwrap_or_default() })
+        }
+        _ => None,
+    }
+}
+
+/// Application protocols that are asked for one after the other. The names are IANA's.
+const ALPNS: &[&str] = &["h2", "http/1.1", "http/1.0", "grpc-exp", "mqtt", "postgresql", "imap", "pop3", "dot", "tds/8.0"];
+
+/// Asks what the quick look leaves out: each version, each application protocol, and the certificate for a name. Costs a
+/// connection for each version, one for the name, and one for each protocol that is agreed to and one more.
+pub(crate) async fn survey(visit: &mut Visit<'_>, tls: &mut Tls, wait: Duration) {
+    let name = tls.names.iter().find_map(|n| {
+        let host = n.strip_prefix("*.").map_or_else(|| n.clone(), |parent| format!("www.{parent}"));
+        (host.parse::<IpAddr>().is_err() && host.contains('.')).then_some(host)
+    });
+    let mut versions = Vec::new();
+    for version in Version::ALL {
+        if let Some(Said::Agrees { version: agreed, .. }) = hello(visit, version, None, wait).await
+            && agreed == version
+        {
+            versions.push(version.as_str().to_owned());
+        }
+    }
+    // What was negotiated was agreed to, whatever the single hellos brought.
+    if !tls.version.is_empty() && !versions.contains(&tls.version) {
+        versions.push(tls.version.clone());
+    }
+    tls.versions = versions;
+    let mut offered: Vec<&str> = ALPNS.to_vec();
+    let mut agreed = Vec::new();
+    while !offered.is_empty() {
+        let Ok(stream) = visit.dial().await else { break };
+        let Handshake::Done(_, seen, _) = connect(visit, stream, wait, &offered, None).await else { break };
+        let Some(chosen) = seen.alpn.filter(|chosen| offered.contains(&chosen.as_str())) else { break };
+        offered.retain(|protocol| *protocol != chosen);
+        agreed.push(chosen);
+    }
+    tls.alpns = agreed;
+    if let Some(name) = name
+        && let Ok(stream) = visit.dial().await
+        && let Handshake::Done(_, seen, _) = connect(visit, stream, wait, HTTP1, Some(&name)).await
+        && seen.sha256 != tls.sha256
+    {
+        tls.sha256_named = Some(seen.sha256);
     }
 }
 
@@ -142,8 +253,6 @@ pub(crate) fn describe(der: &[u8]) -> Option<Tls> {
         }
     }
     Some(Tls {
-        version: String::new(),
-        alpn: None,
         subject: rfc4514(cert.subject()),
         issuer: rfc4514(cert.issuer()),
         names,
@@ -151,7 +260,35 @@ pub(crate) fn describe(der: &[u8]) -> Option<Tls> {
         not_after: instant(&cert.validity().not_after),
         self_signed: cert.subject().as_raw() == cert.issuer().as_raw(),
         sha256: fingerprint(der),
+        key: key(cert.public_key()),
+        ..Tls::default()
     })
+}
+
+/// Type and size of a public key.
+fn key(key: &SubjectPublicKeyInfo<'_>) -> Option<String> {
+    let curve = || {
+        let oid = key.algorithm.parameters.as_ref()?.as_oid().ok()?.to_id_string();
+        // RFC 5480 section 2.1.1.1, and the curve of SM2 (GB/T 32918).
+        Some(match oid.as_str() {
+            "1.2.840.10045.3.1.7" => "P-256".to_owned(),
+            "1.3.132.0.34" => "P-384".to_owned(),
+            "1.3.132.0.35" => "P-521".to_owned(),
+            "1.2.156.10197.1.301" => "SM2".to_owned(),
+            _ => oid,
+        })
+    };
+    match key.parsed() {
+        Ok(PublicKey::RSA(rsa)) => Some(format!("RSA {}", rsa.key_size())),
+        Ok(PublicKey::EC(_)) => Some(format!("EC {}", curve()?)),
+        Ok(PublicKey::DSA(_)) => Some("DSA".to_owned()),
+        // RFC 8410.
+        _ => match key.algorithm.algorithm.to_id_string().as_str() {
+            "1.3.101.112" => Some("Ed25519".to_owned()),
+            "1.3.101.113" => Some("Ed448".to_owned()),
+            _ => None,
+        },
+    }
 }
 
 /// A name as RFC 4514 writes it: last RDN first, joined by commas, with its escapes. Attribute types without a short

@@ -316,7 +316,7 @@ async fn still_free<C: ConnectionTrait>(db: &C, chosen: &[Candidate]) -> Result<
 fn touches(work: &Work, ranges: &[IpRange]) -> bool {
     match work {
         Work::Liveness { targets } | Work::Sweep { targets, .. } => targets.iter().any(|t| ranges.iter().any(|r| r.overlaps(t))),
-        Work::Recheck { endpoints } | Work::Identify { endpoints } | Work::Panels { endpoints } => {
+        Work::Recheck { endpoints } | Work::Identify { endpoints } | Work::Examine { endpoints } | Work::Panels { endpoints } => {
             endpoints.iter().any(|e| ranges.iter().any(|r| r.contains(e.ip)))
         }
     }

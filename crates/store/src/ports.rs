@@ -63,7 +63,7 @@ pub struct PortFilter {
 
 const PORT: &str = "ip, port, proto, vantage, phase, first_open_at, opened_at, closed_at, last_open_at, last_not_open_at, last_observed_at, \
                     last_state, last_reason, streak, streak_since, openings, pseudo_open, identity, service, banner, evidence, \
-                    identified_at, panel, panel_at";
+                    identified_at, panel, panel_at, confidence, answer_sha256, tried, thorough_at";
 /// Written beside those, for filters and searches alone.
 const DERIVED: &str = "service_name, service_product, service_version, panel_product, words";
 
@@ -94,6 +94,10 @@ fn values(p: &PortState) -> Vec<Value> {
         value(&p.identified_at),
         json_opt(&p.panel),
         value(&p.panel_at),
+        value(&p.confidence),
+        value(&p.sha256),
+        text(&serde_json::to_string(&p.tried).unwrap_or_default()),
+        value(&p.thorough_at),
         value(&p.service.as_ref().map(|s| s.name.clone())),
         value(&p.service.as_ref().and_then(|s| s.product.as_ref()).map(|p| p.to_lowercase())),
         value(&p.service.as_ref().and_then(|s| s.version.clone())),
@@ -114,6 +118,7 @@ fn words(p: &PortState) -> String {
     }
     if let Some(panel) = &p.panel {
         words.extend([panel.title.as_deref(), panel.server.as_deref(), panel.product.as_deref()]);
+        words.extend(panel.technologies.iter().map(|technology| Some(technology.as_str())));
     }
     words.into_iter().flatten().collect::<Vec<_>>().join(" ").to_lowercase()
 }
@@ -142,6 +147,10 @@ fn from(row: &QueryResult) -> Result<PortState> {
         identified_at: opt(row, "identified_at")?,
         panel: opt_json(row, "panel")?,
         panel_at: opt(row, "panel_at")?,
+        confidence: opt(row, "confidence")?,
+        sha256: opt(row, "answer_sha256")?,
+        tried: opt_json(row, "tried")?.unwrap_or_default(),
+        thorough_at: opt(row, "thorough_at")?,
     })
 }
 

@@ -13,7 +13,7 @@ use model::id::*;
 use model::job::JobState;
 use model::port_state::Phase;
 use model::segment::{CanaryRole, Guard, SegmentStatus};
-use model::service::Identity;
+use model::service::{Confidence, Identity};
 use model::task::{Cause, PortChoice, RunState, TaskKind, TaskState};
 use model::{Duration, Liveness, Proto, Reason, State, Ts, address};
 use sea_orm::{ConnectionTrait, DbBackend, QueryResult, Statement, Value};
@@ -256,6 +256,7 @@ words!(
     FindingKind,
     FindingPhase,
     Guard,
+    Confidence,
     Identity,
     JobState,
     Language,

@@ -77,12 +77,8 @@ fn every_row_of_the_table_holds() {
 #[test]
 fn only_bytes_replace_what_bytes_proved() {
     let seen = |identity, name: Option<&str>, at| Identification {
-        endpoint: Endpoint::tcp("10.0.0.7".parse().unwrap(), 3307),
-        identity,
         service: name.map(service),
-        evidence: None,
-        banner: None,
-        observed_at: Ts(at),
+        ..Identification::bare(Endpoint::tcp("10.0.0.7".parse().unwrap(), 3307), identity, Ts(at))
     };
     let mut s = state(3307);
     for (step, changed, now) in [
@@ -94,12 +90,14 @@ fn only_bytes_replace_what_bytes_proved() {
         (seen(Identity::Unreachable, None, 10), false, Some("mysql")),
         (seen(Identity::Identified, Some("ssh"), 4), false, Some("mysql")),
         (seen(Identity::Identified, Some("ssh"), 11), true, Some("ssh")),
-        (seen(Identity::Unrecognised, None, 12), true, None),
+        (seen(Identity::ProtocolOnly, Some("text"), 12), true, Some("text")),
+        (seen(Identity::Middlebox, None, 13), true, None),
     ] {
         assert_eq!(identify(&mut s, &step), changed, "{step:?}");
         assert_eq!(s.service.as_ref().map(|s| s.name.as_str()), now, "{step:?}");
     }
     assert!(is_pseudo(true, Some(Identity::Silent)) && is_pseudo(true, None));
+    assert!(is_pseudo(false, Some(Identity::Middlebox)) && !is_pseudo(true, Some(Identity::ProtocolOnly)));
     assert!(!is_pseudo(true, Some(Identity::Identified)) && !is_pseudo(false, None));
 }
 
@@ -107,14 +105,7 @@ fn only_bytes_replace_what_bytes_proved() {
 fn front_pages_change_by_the_newest() {
     let page = |title: &str, at| PanelObservation {
         endpoint: Endpoint::tcp("10.0.0.7".parse().unwrap(), 8443),
-        panel: Some(Panel {
-            scheme: "https".into(),
-            status: 200,
-            title: Some(title.into()),
-            server: None,
-            product: None,
-            location: None,
-        }),
+        panel: Some(Panel { scheme: "https".into(), status: 200, title: Some(title.into()), ..Panel::default() }),
         observed_at: Ts(at),
     };
     let mut s = state(8443);
@@ -128,17 +119,7 @@ fn front_pages_change_by_the_newest() {
 
 #[test]
 fn services_read_as_one_line() {
-    let tls = Tls {
-        version: "TLSv1.3".into(),
-        alpn: None,
-        subject: String::new(),
-        issuer: String::new(),
-        names: vec![],
-        not_before: Ts(0),
-        not_after: Ts(0),
-        self_signed: true,
-        sha256: String::new(),
-    };
+    let tls = Tls { version: "TLSv1.3".into(), self_signed: true, ..Tls::default() };
     let of = |name: &str, product: Option<&str>, version: Option<&str>, tls: Option<&Tls>| Service {
         name: name.into(),
         product: product.map(Into::into),

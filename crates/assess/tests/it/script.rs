@@ -254,14 +254,7 @@ impl World {
         judge.observe(&mut d, &observation, &mut mint);
         if identify && state == State::Open {
             let identity = if service.is_some() { Identity::Identified } else { Identity::Silent };
-            let seen = Identification {
-                endpoint,
-                identity,
-                service: service.map(|s| *s),
-                evidence: None,
-                banner: None,
-                observed_at: self.now,
-            };
+            let seen = Identification { service: service.map(|s| *s), ..Identification::bare(endpoint, identity, self.now) };
             judge.identify(&mut d, &seen, &mut mint);
         }
         judge.settle(&mut d, &mut mint);

@@ -101,6 +101,10 @@ fn open(endpoint: Endpoint, service: &str, evidence: &str) -> PortState {
         service: Some(Service { name: service.into(), ..Service::default() }),
         banner: None,
         evidence: Some(evidence.into()),
+        confidence: None,
+        sha256: None,
+        tried: Vec::new(),
+        thorough_at: None,
         identified_at: Some(before),
         panel: None,
         panel_at: None,
@@ -150,6 +154,7 @@ fn show(work: &Work) -> String {
         }
         Work::Recheck { endpoints } => format!("recheck {}", doors(endpoints)),
         Work::Identify { endpoints } => format!("identify {}", doors(endpoints)),
+        Work::Examine { endpoints } => format!("examine {}", doors(endpoints)),
         Work::Panels { endpoints } => format!("panels {}", doors(endpoints)),
     }
 }
@@ -400,4 +405,43 @@ fn a_database_that_counts_interrupted_handshakes_is_identified_once_a_week() {
     assert_eq!(of(Duration::hours(2), Duration::hours(2)), 0, "known since it opened");
     assert_eq!(of(Duration::days(7), Duration::days(30)), 1, "a week ago");
     assert_eq!(of(Duration::hours(3), Duration::hours(2)), 1, "reopened since");
+}
+
+#[test]
+fn what_nobody_could_explain_gets_the_slow_lane_once_and_again_weekly() {
+    let mut world = World::of("10.0.0.0/24");
+    world.online = vec!["10.0.0.7".parse().unwrap()];
+    let at = |port: u16| Endpoint::tcp("10.0.0.7".parse().unwrap(), port);
+    let seen = |port: u16, identity: Identity, name: Option<&str>, looked: Option<Duration>| PortState {
+        identity: Some(identity),
+        service: name.map(|n| Service { name: n.into(), ..Service::default() }),
+        opened_at: Some(NOW.minus(Duration::days(30))),
+        thorough_at: looked.map(|ago| NOW.minus(ago)),
+        ..open(at(port), "", "banner")
+    };
+    let (day, week) = (Duration::days(1), Duration::days(8));
+    let tls = Some(Tls::default());
+    let with_tls = PortState {
+        service: Some(Service { name: "http".into(), tls, ..Service::default() }),
+        ..seen(443, Identity::Identified, None, None)
+    };
+    let reopened = PortState { opened_at: Some(NOW.minus(Duration::hours(1))), ..seen(9, Identity::Silent, None, Some(day)) };
+    world.open = vec![
+        seen(1, Identity::Silent, None, None),
+        seen(2, Identity::Silent, None, Some(day)),
+        seen(3, Identity::Silent, None, Some(week)),
+        seen(4, Identity::ClosesOnData, None, None),
+        seen(5, Identity::ProtocolOnly, Some("text"), None),
+        seen(6, Identity::ProtocolOnly, Some("http"), None),
+        seen(7, Identity::Identified, Some("ssh"), None),
+        PortState { pseudo_open: true, ..seen(8, Identity::Silent, None, None) },
+        reopened,
+        with_tls,
+    ];
+    let expansion = world.snapshot(|snapshot| expand(&task(TaskKind::ServiceIdentification), snapshot));
+    let list = |ports: &[u16]| ports.iter().map(|p| at(*p).to_string()).collect::<Vec<_>>().join(" ");
+    assert_eq!(
+        works(&expansion),
+        [format!("identify {}", list(&[2, 6, 7, 8])), format!("examine {}", list(&[1, 3, 4, 5, 9, 443]))]
+    );
 }

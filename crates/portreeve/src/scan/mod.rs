@@ -256,7 +256,8 @@ impl Collector<'_> {
         while let Some(identified) = rx.recv().await {
             if let Some(observation) = waiting.remove(&identified.identification.endpoint) {
                 let seen = &identified.identification;
-                let record = Record::new(&observation, seen.service.as_ref(), self.is_pseudo(&observation, Some(seen.identity)));
+                let pseudo = self.is_pseudo(&observation, Some(seen.identity));
+                let record = Record::new(&observation, seen.service.as_ref(), pseudo).with_proof(seen);
                 result = self.print(record);
                 if result.is_err() {
                     break;
@@ -278,8 +279,8 @@ impl Collector<'_> {
     /// Whether an open port proves nothing: its host answers on every port, and no service was identified behind this one.
     fn is_pseudo(&self, observation: &Observation, identity: Option<Identity>) -> bool {
         observation.state == State::Open
-            && identity != Some(Identity::Identified)
-            && self.pseudo_open.contains_key(&observation.endpoint.ip)
+            && (identity == Some(Identity::Middlebox)
+                || (identity != Some(Identity::Identified) && self.pseudo_open.contains_key(&observation.endpoint.ip)))
     }
 
     fn print(&mut self, record: Record) -> io::Result<()> {

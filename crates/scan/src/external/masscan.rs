@@ -109,12 +109,10 @@ impl Port<'_> {
                 let service = Service { name, source: Some(sink.source(None)), ..Service::default() };
                 let banner: String = banner.escape_debug().take(BANNER).collect();
                 sink.service(Identification {
-                    endpoint,
-                    identity,
                     service: Some(service),
                     evidence: Some("masscan-banner".into()),
                     banner: Some(banner).filter(|b| !b.is_empty()),
-                    observed_at: self.at,
+                    ..Identification::bare(endpoint, identity, self.at)
                 });
             }
             Some(_) => sink.tally.guesses += 1,

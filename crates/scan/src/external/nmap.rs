@@ -297,18 +297,19 @@ fn identification(endpoint: Endpoint, named: Named, observed_at: Ts, sink: &Sink
     let identity = match (name.as_str(), &named.product) {
         // A whole handshake, then the end of the connection before a byte: a wrapper refuses to say what it guards.
         ("tcpwrapped", _) => Identity::ClosesAtOnce,
-        ("unknown" | "", None) => Identity::Unrecognised,
+        ("unknown" | "", None) => Identity::ProtocolOnly,
         ("http" | "tls", None) => Identity::ProtocolOnly,
         _ => Identity::Identified,
     };
-    let service = matches!(identity, Identity::Identified | Identity::ProtocolOnly).then(|| Service {
+    let named_something = !matches!(name.as_str(), "unknown" | "") || named.product.is_some();
+    let service = (identity.is_told() && named_something).then(|| Service {
         name: if name == "unknown" { String::new() } else { name },
         product: named.product,
         version: named.version,
         source: Some(sink.source(named.confidence)),
         ..Service::default()
     });
-    Identification { endpoint, identity, service, evidence, banner: None, observed_at }
+    Identification { service, evidence, ..Identification::bare(endpoint, identity, observed_at) }
 }
 
 #[cfg(test)]
@@ -350,7 +351,7 @@ mod tests {
                 Some((Identity::ProtocolOnly, "http", Some(8))),
             ),
             ("<service name=\"tcpwrapped\" method=\"probed\" conf=\"8\"/>", Some((Identity::ClosesAtOnce, "", None))),
-            ("<service name=\"unknown\" servicefp=\"SF:x\" method=\"probed\"/>", Some((Identity::Unrecognised, "", None))),
+            ("<service name=\"unknown\" servicefp=\"SF:x\" method=\"probed\"/>", Some((Identity::ProtocolOnly, "", None))),
             ("<service name=\"ms-wbt-server\" method=\"probed\" conf=\"99\"/>", Some((Identity::Identified, "rdp", None))),
         ] {
             let (out, tally) = readings(&host(&port(6379, service)));

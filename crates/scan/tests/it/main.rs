@@ -10,7 +10,6 @@ mod pace;
 mod resume;
 mod retransmit;
 mod tempo;
-mod tempo_few;
 mod tempo_wire;
 mod udp;
 

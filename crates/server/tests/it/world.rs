@@ -287,7 +287,7 @@ impl World {
                 });
             }
             Work::Recheck { endpoints } => f.observations.extend(endpoints.iter().map(|e| self.look(*e))),
-            Work::Identify { endpoints } => {
+            Work::Identify { endpoints } | Work::Examine { endpoints } => {
                 for &endpoint in endpoints {
                     f.observations.push(self.look(endpoint));
                     let (identity, name) = match self.doors.get(&endpoint) {
@@ -296,14 +296,7 @@ impl World {
                         _ => (Identity::Unreachable, None),
                     };
                     let service = name.map(|n| Service { name: n.into(), ..Service::default() });
-                    f.identifications.push(Identification {
-                        endpoint,
-                        identity,
-                        service,
-                        evidence: None,
-                        banner: None,
-                        observed_at: clock(),
-                    });
+                    f.identifications.push(Identification { service, ..Identification::bare(endpoint, identity, clock()) });
                 }
             }
             Work::Panels { .. } => {}

@@ -141,9 +141,9 @@ impl Asker<'_> {
         if !self.tls {
             return Ok(stream);
         }
-        match tls::handshake(visit, stream, TLS_WAIT).await {
-            Handshake::Done(stream, _) => Ok(stream),
-            Handshake::Alert(alert, _) => Err(Box::new(alerted(name, alert))),
+        match tls::handshake(visit, stream, TLS_WAIT, tls::HTTP1).await {
+            Handshake::Done(stream, ..) => Ok(stream),
+            Handshake::Alert(alert, ..) => Err(Box::new(alerted(name, alert))),
             Handshake::Foreign => Err(Box::new(Decision::inconclusive(name, "no TLS handshake"))),
         }
     }

@@ -19,6 +19,7 @@ mod git;
 mod h2;
 mod hadoop;
 mod hsqldb;
+mod http2;
 mod iscsi;
 mod jrmp;
 mod kafka;
@@ -48,6 +49,8 @@ mod weblogic;
 mod x11;
 mod zabbix;
 
+use model::service::Confidence;
+
 /// What bytes prove.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Found {
@@ -56,6 +59,10 @@ pub(crate) struct Found {
     pub(crate) version: Option<String>,
     /// The service says that it will not talk to this address.
     pub(crate) refuses: bool,
+    /// The service says that it talks only to who shows a certificate.
+    pub(crate) wants_certificate: bool,
+    /// How much the bytes prove; a codec that leaves it out proves by its protocol's structure.
+    pub(crate) confidence: Option<Confidence>,
     /// What may be kept as evidence; `None` when the answer holds nothing secret and can be kept as it is.
     pub(crate) shown: Option<String>,
     /// A further question on the same connection whose answer says more. Its answer is read after what came before.
@@ -139,6 +146,7 @@ pub(crate) const CODECS: &[Codec] = &[
     serf::CODEC,
     dns::CODEC,
     rtmp::CODEC,
+    http2::CODEC,
 ];
 
 #[cfg(test)]

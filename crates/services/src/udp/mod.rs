@@ -74,7 +74,7 @@ pub(crate) async fn talk(endpoint: InScope<Endpoint>, budget: &Budget, permit: &
         banner: None,
         observation: seen.map(|(state, reason)| Observation { endpoint: at, state, reason, observed_at: now() }),
     };
-    if let Some(why) = Rules::builtin().excluded(at.port) {
+    if let Some(why) = Rules::current().excluded(at.port) {
         return bare(Identity::Excluded, Some(format!("never-probe: {why}")), None);
     }
     let (promised, others) = questions(at.port, usize::from(budget.max_connections));
@@ -184,12 +184,12 @@ fn told(at: Endpoint, question: Option<&Payload>, evidence: &str, heard: Heard) 
     let shown = found.as_ref().and_then(|(_, shown)| shown.clone());
     let (identity, service) = match found {
         Some((service, _)) => (Identity::Identified, Service { amplification, ..service }),
-        None => (Identity::Unrecognised, Service { amplification, ..Service::default() }),
+        // A datagram has no lines; that something answers is all there is to say.
+        None => (Identity::ProtocolOnly, Service { name: "binary".into(), amplification, ..Service::default() }),
     };
     Talk {
         identity,
-        // Without a name there is nothing to say but the size of the answer.
-        service: Some(service).filter(|s| !s.name.is_empty() || s.amplification.is_some()),
+        service: Some(service),
         evidence: Some(evidence.to_owned()),
         banner: Some(shown.unwrap_or_else(|| printable(&heard.first))),
         observation: Some(Observation { endpoint: at, state: State::Open, reason: Reason::UdpResponse, observed_at: now() }),

@@ -45,6 +45,12 @@ async fn a_silent_port_costs_four_connections_and_six_seconds_at_most() {
     assert!(begun.elapsed() <= Duration::from_millis(6_200), "{:?}", begun.elapsed());
     assert!((2..=4).contains(&accepted.load(Ordering::SeqCst)), "{accepted:?}");
     assert_eq!(result.observation.unwrap().state, State::Open);
+    assert_eq!(
+        result.identification.tried[..4],
+        ["banner", "redis-info", "http-get", "tls"],
+        "{:?}",
+        result.identification.tried
+    );
 }
 
 #[tokio::test]
@@ -74,7 +80,7 @@ async fn a_dripping_server_costs_its_budget_and_no_more() {
     .await;
     let begun = Instant::now();
     let result = identify(port).await.identification;
-    assert_eq!(result.identity, Identity::Unrecognised);
+    assert_eq!((result.identity, line(&result).as_str()), (Identity::ProtocolOnly, "protocol-only text"));
     assert!(result.banner.unwrap().starts_with("zzz"));
     assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
 }
@@ -88,7 +94,7 @@ async fn a_gigabyte_is_read_only_up_to_the_cap() {
     .await;
     let begun = Instant::now();
     let result = identify(port).await.identification;
-    assert_eq!(result.identity, Identity::Unrecognised);
+    assert_eq!((result.identity, line(&result).as_str()), (Identity::ProtocolOnly, "protocol-only text"));
     assert_eq!(result.banner.unwrap().len(), 512);
     assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
 }
@@ -105,7 +111,7 @@ async fn an_echo_is_an_echo_and_not_a_product() {
 }
 
 #[tokio::test]
-async fn an_answer_to_everything_that_no_rule_knows_is_unrecognised() {
+async fn an_answer_to_everything_that_no_rule_knows_is_text() {
     let (port, _) = listener(|mut stream| async move {
         let mut sink = [0; 1024];
         while stream.read(&mut sink).await.is_ok_and(|n| n > 0) {
@@ -114,7 +120,8 @@ async fn an_answer_to_everything_that_no_rule_knows_is_unrecognised() {
     })
     .await;
     let result = identify(port).await.identification;
-    assert_eq!((result.identity, result.banner.as_deref()), (Identity::Unrecognised, Some("what?\\r\\n")));
+    assert_eq!((line(&result).as_str(), result.banner.as_deref()), ("protocol-only text", Some("what?\\r\\n")));
+    assert_eq!((result.confidence, result.sha256.unwrap().len()), (None, 64));
 }
 
 #[tokio::test]
@@ -178,4 +185,49 @@ async fn a_smaller_budget_is_kept_too() {
     assert_eq!(result.identification.identity, Identity::Silent);
     assert!(begun.elapsed() < Duration::from_millis(1_200), "{:?}", begun.elapsed());
     assert_eq!(accepted.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn the_same_page_on_nine_ports_of_a_host_is_a_middleboxs() {
+    let mut endpoints = Vec::new();
+    for port in 0..10 {
+        // The tenth is another page; the date is not what makes them differ.
+        let body = if port == 9 { "mine" } else { "same" };
+        let (port, _) = listener(move |mut stream| async move {
+            let _ = stream.read(&mut [0; 1024]).await;
+            let date = Instant::now();
+            let page = format!("HTTP/1.1 200 OK\r\nDate: {date:?}\r\nServer: gate/1.0\r\nContent-Length: 4\r\n\r\n{body}");
+            let _ = stream.write_all(page.as_bytes()).await;
+        })
+        .await;
+        endpoints.push(loopback(port));
+    }
+    let odd = endpoints[9].get();
+    let (out, mut results) = tokio::sync::mpsc::channel(16);
+    let (budget, cancel) = (Budget::default(), tokio_util::sync::CancellationToken::new());
+    services::identify_all(endpoints, &budget, &Unpaced, 16, 16, out, &cancel).await;
+    let mut seen = 0;
+    while let Some(result) = results.recv().await {
+        let result = result.identification;
+        seen += 1;
+        if result.endpoint == odd {
+            assert_eq!(line(&result), "http gate 1.0", "{result:?}");
+        } else {
+            assert_eq!(result.identity, Identity::Middlebox, "{result:?}");
+            assert_eq!(result.service.unwrap().product, None, "what it pretends to be is not reported");
+        }
+    }
+    assert_eq!(seen, 10);
+}
+
+#[tokio::test]
+async fn bytes_that_prove_two_services_are_a_middleboxs() {
+    let (port, _) = listener(|mut stream| async move {
+        let _ = stream.write_all(b"220 ftp.example FTP server ready, ESMTP Postfix\r\n").await;
+        let _ = stream.read(&mut [0; 64]).await;
+    })
+    .await;
+    let result = identify(port).await.identification;
+    assert_eq!(result.identity, Identity::Middlebox, "{result:?}");
+    assert!(result.evidence.unwrap().contains("ftp and smtp"));
 }

@@ -31,17 +31,13 @@ pub fn admitted(ip: IpAddr, port: u16, proto: Proto) -> InScope<Endpoint> {
 /// What identification would say of that service.
 pub fn identified(endpoint: Endpoint, service: &str, product: Option<&str>, tls: bool) -> Identification {
     Identification {
-        endpoint,
-        identity: Identity::Identified,
         service: Some(Service {
             name: service.to_owned(),
             product: product.map(str::to_owned),
             tls: tls.then(Tls::default),
             ..Service::default()
         }),
-        evidence: None,
-        banner: None,
-        observed_at: Ts(0),
+        ..Identification::bare(endpoint, Identity::Identified, Ts(0))
     }
 }
 

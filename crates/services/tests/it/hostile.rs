@@ -136,12 +136,8 @@ fn panels_and_checks_of_attackers_end_as_well() {
                 for service in ["http", "redis", "ftp", "postgresql", "mysql", "zookeeper", "ldap", "memcached", "etcd", "docker"]
                 {
                     let found = Identification {
-                        endpoint: endpoint.get(),
-                        identity: Identity::Identified,
                         service: Some(Service { name: service.into(), ..Service::default() }),
-                        evidence: None,
-                        banner: None,
-                        observed_at: Ts(0),
+                        ..Identification::bare(endpoint.get(), Identity::Identified, Ts(0))
                     };
                     let (begun, connections) = (Instant::now(), pretender.connections());
                     let runs = check::run(endpoint, &found, &policy, &budget, &Unpaced).await;

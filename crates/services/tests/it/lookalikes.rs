@@ -123,12 +123,8 @@ async fn verdict(subject: &Subject, what: &Stand, n: usize) -> (Verdict, String)
     let scope = Scope::new(&["127.0.0.0/8".parse().unwrap()], &[]);
     let endpoint: InScope<Endpoint> = scope.admit(Endpoint { ip: ip.into(), port, proto }).unwrap();
     let found = Identification {
-        endpoint: endpoint.get(),
-        identity: Identity::Identified,
         service: Some(Service { name: subject.service.clone(), product: subject.product.clone(), ..Service::default() }),
-        evidence: None,
-        banner: None,
-        observed_at: Ts(0),
+        ..Identification::bare(endpoint.get(), Identity::Identified, Ts(0))
     };
     let policy = CheckPolicy { ceiling: Some(SideEffect::Intrusive), ..approved(2) };
     let runs = check::run(endpoint, &found, &policy, &Budget::default(), &Unpaced).await;

@@ -3,12 +3,12 @@
 mod behaviour;
 mod check_guide;
 mod checks;
-mod credentials;
-mod lookalikes;
 mod corpus;
+mod credentials;
 mod documentation;
 mod ground_truth;
 mod hostile;
+mod lookalikes;
 mod many;
 mod panels;
 mod real;
@@ -39,7 +39,7 @@ fn line(identification: &Identification) -> String {
             let words = [
                 Some(identification.identity.to_string()).filter(|_| identification.identity != Identity::Identified),
                 s.tls.as_ref().map(|_| "tls".to_owned()),
-                Some(s.name.clone()).filter(|n| !n.is_empty()),
+                Some(s.name.clone()).filter(|n| n != "tls" || s.tls.is_none()),
                 s.product.clone(),
                 s.version.clone(),
             ];

@@ -59,3 +59,64 @@ async fn what_is_no_web_server_has_no_front_page() {
     assert_eq!(panel(servers::free_port()).await, None);
     assert_eq!(panel(9100).await, None);
 }
+
+/// Product, version and number of tokens of a console.
+async fn console(port: u16) -> (Option<String>, Option<String>, usize) {
+    let panel = panel(port).await.expect("speaks HTTP");
+    (panel.product, panel.version, panel.evidence.len())
+}
+
+#[tokio::test]
+async fn real_consoles_are_named_by_two_tokens_on_ports_that_promise_nothing() {
+    let starts_with = |version: &Option<String>, head: &str| version.as_deref().is_some_and(|v| v.starts_with(head));
+    let server = servers::prometheus();
+    let (product, version, tokens) = console(server.port).await;
+    assert!(
+        product.as_deref() == Some("Prometheus") && starts_with(&version, "2.") && tokens >= 2,
+        "{product:?} {version:?} {tokens}"
+    );
+    let server = servers::alertmanager();
+    let (product, version, tokens) = console(server.port).await;
+    assert!(
+        product.as_deref() == Some("Alertmanager") && starts_with(&version, "0.") && tokens >= 2,
+        "{product:?} {version:?} {tokens}"
+    );
+    let server = servers::supervisord();
+    let (product, _, tokens) = console(server.port).await;
+    assert!(product.as_deref() == Some("Supervisor") && tokens >= 2, "{product:?} {tokens}");
+    let server = servers::h2_console();
+    let (product, _, tokens) = console(server.port).await;
+    assert!(product.as_deref() == Some("H2 Console") && tokens >= 2, "{product:?} {tokens}");
+}
+
+#[tokio::test]
+async fn a_site_that_shows_the_same_everywhere_is_no_console() {
+    // What an actuator answers, at every path; and a front page that makes it worth asking.
+    let everywhere = servers::nginx(
+        "listen 127.0.0.1:{port}; default_type application/vnd.spring-boot.actuator.v3+json; \
+         location / { return 200 '{\"_links\":{\"self\":{\"href\":\"http://x/actuator\"}},\"path\":\"/\"}'; }",
+    );
+    let seen = panel(everywhere.port).await.unwrap();
+    assert_eq!((seen.product, seen.evidence.len()), (None, 0));
+    // The same only where an actuator has it.
+    let actuator = servers::nginx(
+        "listen 127.0.0.1:{port}; default_type application/vnd.spring-boot.actuator.v3+json; \
+         location / { return 404 '{\"status\":404,\"error\":\"Not Found\",\"path\":\"/\"}'; } \
+         location = /actuator { return 200 '{\"_links\":{\"self\":{\"href\":\"http://x/actuator\"}}}'; }",
+    );
+    let seen = panel(actuator.port).await.unwrap();
+    assert_eq!((seen.product.as_deref(), seen.path.as_deref()), (Some("Spring Boot Actuator"), Some("/actuator")));
+    assert_eq!((seen.status, seen.evidence.len()), (404, 2), "the front page's status stays");
+}
+
+#[tokio::test]
+async fn icon_and_technologies_are_read_from_the_page() {
+    let server = servers::nginx(
+        "listen 127.0.0.1:{port}; default_type text/html; add_header X-Powered-By PHP/8.2.7; \
+         location = / { return 200 '<link rel=icon href=i.png><script src=/js/jquery-3.6.0.min.js></script>'; } \
+         location = /i.png { default_type image/png; return 200 portreeve; }",
+    );
+    let seen = panel(server.port).await.unwrap();
+    assert_eq!(seen.favicon, Some(-939_513_348));
+    assert_eq!(seen.technologies, ["PHP 8.2.7", "jQuery 3.6.0"]);
+}

@@ -133,9 +133,55 @@ async fn a_server_that_wants_a_client_certificate_says_so() {
     for version in ["-tls1_3", "-tls1_2"] {
         let server = servers::wants_client_certificate(version);
         let result = identify(server.port).await.identification;
-        assert_eq!(result.identity, Identity::ProtocolOnly, "{version}: {result:?}");
+        assert_eq!(result.identity, Identity::TlsClientCertRequired, "{version}: {result:?}");
         let tls = result.service.as_ref().and_then(|s| s.tls.as_ref());
         assert_eq!(tls.map(|t| t.self_signed), Some(true), "{version}: {result:?}");
         assert!(result.evidence.as_deref().unwrap_or_default().starts_with("tls-"), "{version}: {result:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_web_server_that_wants_a_client_certificate_says_so_on_its_page() {
+    let server = servers::nginx(
+        "listen 127.0.0.1:{port} ssl; ssl_client_certificate {dir}/cert.pem; ssl_verify_client on; return 200 hello;",
+    );
+    let result = identify(server.port).await.identification;
+    assert_eq!(result.identity, Identity::TlsClientCertRequired, "{result:?}");
+    assert_eq!(result.service.unwrap().product.as_deref(), Some("nginx"));
+}
+
+#[tokio::test]
+async fn http_2_without_tls_is_spoken_to() {
+    let server = servers::nginx("listen 127.0.0.1:{port} http2; return 200 hello;");
+    let result = identify(server.port).await.identification;
+    assert_eq!(result.evidence.as_deref(), Some("http2-get"), "{result:?}");
+    assert!(line(&result).starts_with("http nginx 1."), "{result:?}");
+}
+
+#[tokio::test]
+async fn the_slow_lane_lists_the_versions_and_protocols_of_tls() {
+    let server = servers::nginx(
+        "listen 127.0.0.1:{port} ssl http2; ssl_protocols TLSv1 TLSv1.1 TLSv1.2 TLSv1.3; ssl_ciphers ALL:@SECLEVEL=0; return 200 hello;",
+    );
+    let quick = identify(server.port).await.identification.service.unwrap().tls.unwrap();
+    assert!(quick.versions.is_empty() && quick.alpns.is_empty(), "not in the quick look: {quick:?}");
+    let slow = services::identify(crate::loopback(server.port), &services::Budget::thorough(), &services::Unpaced).await;
+    let tls = slow.identification.service.unwrap().tls.unwrap();
+    assert_eq!(tls.versions, ["TLSv1.0", "TLSv1.1", "TLSv1.2", "TLSv1.3"]);
+    assert_eq!(tls.weak_versions().collect::<Vec<_>>(), ["TLSv1.0", "TLSv1.1"]);
+    assert_eq!(tls.alpns[..2], ["h2", "http/1.1"]);
+    assert_eq!((tls.sha256_named, tls.key.is_some()), (None, true), "it has one certificate for every name");
+    assert!(slow.identification.thorough && slow.identification.tried.contains(&"tls-survey".to_owned()));
+}
+
+#[tokio::test]
+async fn a_server_of_old_tls_only_is_seen_with_its_certificate() {
+    for (option, version) in [("-tls1", "TLSv1.0"), ("-tls1_1", "TLSv1.1")] {
+        let server = servers::old_tls(option);
+        let result = identify(server.port).await.identification;
+        let tls = result.service.as_ref().and_then(|s| s.tls.as_ref());
+        assert_eq!(tls.map(|t| t.version.as_str()), Some(version), "{result:?}");
+        assert_eq!(tls.map(|t| t.subject.as_str()), Some("CN=panel.example,O=Example\\, Ltd,C=CN"), "{result:?}");
+        assert_eq!(result.identity, Identity::ProtocolOnly);
     }
 }

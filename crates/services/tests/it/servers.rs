@@ -264,3 +264,56 @@ impl Server {
         std::mem::replace(&mut self.dir, tempfile::tempdir().unwrap())
     }
 }
+
+pub fn prometheus() -> Server {
+    let (port, dir) = (free_port(), directory());
+    std::fs::write(dir.path().join("p.yml"), "global: {}\n").unwrap();
+    let mut c = Command::new(program("prometheus", "prometheus"));
+    c.arg(format!("--config.file={}/p.yml", dir.path().display()));
+    c.arg(format!("--storage.tsdb.path={}/data", dir.path().display()));
+    c.arg(format!("--web.listen-address=127.0.0.1:{port}"));
+    start(c, port, dir)
+}
+
+pub fn alertmanager() -> Server {
+    let (port, dir) = (free_port(), directory());
+    std::fs::write(dir.path().join("a.yml"), "route: { receiver: nobody }\nreceivers: [{ name: nobody }]\n").unwrap();
+    let mut c = Command::new(program("prometheus-alertmanager", "prometheus-alertmanager"));
+    c.arg(format!("--config.file={}/a.yml", dir.path().display()));
+    c.arg(format!("--storage.path={}/data", dir.path().display()));
+    c.arg(format!("--web.listen-address=127.0.0.1:{port}")).arg("--cluster.listen-address=");
+    start(c, port, dir)
+}
+
+pub fn supervisord() -> Server {
+    let (port, dir) = (free_port(), directory());
+    let config = dir.path().join("s.conf");
+    let text = format!(
+        "[inet_http_server]\nport=127.0.0.1:{port}\n[supervisord]\nnodaemon=true\nlogfile=/dev/null\nlogfile_maxbytes=0\n\
+         pidfile={}/pid\n[rpcinterface:supervisor]\nsupervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface\n",
+        dir.path().display()
+    );
+    std::fs::write(&config, text).unwrap();
+    let mut c = Command::new(program("supervisord", "supervisor"));
+    c.arg("-c").arg(config).current_dir(dir.path());
+    start(c, port, dir)
+}
+
+pub fn h2_console() -> Server {
+    let (port, dir) = (free_port(), directory());
+    let jar = Path::new("/usr/share/java/h2.jar");
+    assert!(jar.exists(), "`{}` is missing\nhint: apt-get install libh2-java", jar.display());
+    let mut c = Command::new(program("java", "default-jre-headless"));
+    c.arg("-cp").arg(jar).args(["org.h2.tools.Server", "-web", "-webPort", &port.to_string(), "-properties"]).arg(dir.path());
+    start(c, port, dir)
+}
+
+/// OpenSSL's own server, for one protocol version that others refuse by now.
+pub fn old_tls(version: &str) -> Server {
+    let (port, dir) = (free_port(), directory());
+    let (cert, key) = certificate(dir.path());
+    let mut c = Command::new(program("openssl", "openssl"));
+    c.args(["s_server", version, "-cipher", "ALL:@SECLEVEL=0", "-quiet", "-accept", &format!("127.0.0.1:{port}")]);
+    c.arg("-cert").arg(cert).arg("-key").arg(key);
+    start(c, port, dir)
+}

@@ -235,3 +235,55 @@ async fn binary_services_near_their_ports_are_asked_their_own_question() {
         assert_eq!(line(&result), expected, "{result:?}");
     }
 }
+
+/// A gRPC server without any service: what its answer to an unknown method is, by an HTTP/2 library of its own.
+async fn empty_grpc() -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", crate::servers::free_port())).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let Ok(mut connection) = h2::server::handshake(stream).await else { return };
+                while let Some(Ok((request, mut respond))) = connection.accept().await {
+                    assert!(request.method() == "GET" || request.uri().path() == "/grpc.health.v1.Health/Check", "{request:?}");
+                    let head = http::Response::builder()
+                        .header("content-type", "application/grpc")
+                        .header("grpc-status", "12")
+                        .body(())
+                        .unwrap();
+                    let _ = respond.send_response(head, true);
+                }
+            });
+        }
+    });
+    port
+}
+
+#[tokio::test]
+async fn a_grpc_server_is_named_as_one() {
+    let port = empty_grpc().await;
+    let slow = services::identify(crate::loopback(port), &services::Budget::thorough(), &services::Unpaced).await;
+    let result = slow.identification;
+    assert_eq!(line(&result), "protocol-only grpc", "{result:?}");
+    assert_eq!(result.evidence.as_deref(), Some("grpc-health"));
+}
+
+#[tokio::test]
+async fn an_upgrade_to_websocket_proves_it() {
+    let port = plays(29_900..29_990, |request| {
+        let upgrade = request.windows(18).any(|w| w.eq_ignore_ascii_case(b"upgrade: websocket"));
+        Some(match (request.starts_with(b"GET "), upgrade) {
+            (true, true) => b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+                Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
+                .to_vec(),
+            (true, false) => {
+                b"HTTP/1.1 426 Upgrade Required\r\nContent-Length: 16\r\nContent-Type: text/plain\r\n\r\nUpgrade Required"
+                    .to_vec()
+            }
+            _ => b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n".to_vec(),
+        })
+    })
+    .await;
+    let result = identify(port).await.identification;
+    assert_eq!(line(&result), "protocol-only websocket", "{result:?}");
+}

@@ -6,6 +6,7 @@ mod canaries;
 mod engines;
 mod findings;
 mod first;
+mod identification;
 
 use crate::sql::{all, get, one};
 use crate::{Result, StoreError};
@@ -16,7 +17,13 @@ struct Migrator;
 
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(first::Step), Box::new(canaries::Step), Box::new(engines::Step), Box::new(findings::Step)]
+        vec![
+            Box::new(first::Step),
+            Box::new(canaries::Step),
+            Box::new(engines::Step),
+            Box::new(findings::Step),
+            Box::new(identification::Step),
+        ]
     }
 }
 

@@ -7,7 +7,7 @@ use model::event::{Event, EventKind};
 use model::exposure::{Disposition, Exposure, Risk, RiskKind, RiskReason, Severity};
 use model::job::{Job, JobState, Work};
 use model::port_state::{Coverage, Host, Phase, PortState};
-use model::service::{Identity, Panel, Service, Tls};
+use model::service::{Confidence, Identity, Panel, Service, Tls};
 use model::task::{Cause, Engine, Run, RunState, Task, TaskKind, TaskState, TaskTarget, Trigger};
 use model::*;
 use std::net::IpAddr;
@@ -219,13 +219,22 @@ pub fn port_state(door: Endpoint) -> PortState {
         service: Some(service("redis", "Redis")),
         banner: Some("-NOAUTH\\x0d".into()),
         evidence: Some("redis-info".into()),
+        confidence: Some(Confidence::Structural),
+        sha256: Some("ab".repeat(32)),
+        tried: vec!["banner".into(), "redis-info".into()],
+        thorough_at: Some(Ts(7)),
         identified_at: Some(at(3)),
         panel: Some(Panel {
             scheme: "http".into(),
             status: 200,
             title: Some("管理后台 Login".into()),
             server: None,
-            product: None,
+            product: Some("Grafana".into()),
+            version: Some("9.3.6".into()),
+            path: Some("/grafana/".into()),
+            evidence: vec!["title".into(), "cookie".into()],
+            favicon: Some(-939_513_348),
+            technologies: vec!["PHP 8.2.7".into()],
             location: None,
         }),
         panel_at: Some(at(4)),

@@ -178,7 +178,8 @@ fn read_portreeve(out: &str) -> anyhow::Result<BTreeMap<At, Claim>> {
         let at: At = (ip, if object["proto"] == "udp" { 'u' } else { 't' }, port as u16);
         let service = &object["service"];
         let claim = Claim {
-            service: text(&service["name"]).unwrap_or_default(),
+            // These three say what kind of bytes came, and name no service.
+            service: text(&service["name"]).filter(|n| !matches!(n.as_str(), "text" | "binary" | "tls")).unwrap_or_default(),
             product: text(&service["product"]),
             version: text(&service["version"]),
             tls: service["tls"].is_object(),

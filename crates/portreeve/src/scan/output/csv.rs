@@ -3,8 +3,23 @@
 use super::{Outcome, Record, Sink};
 use std::io::{self, Write};
 
-const HEADER: [&str; 12] =
-    ["ip", "port", "proto", "state", "reason", "service", "product", "version", "tls", "risk_kind", "risk", "ts"];
+const HEADER: [&str; 15] = [
+    "ip",
+    "port",
+    "proto",
+    "state",
+    "reason",
+    "service",
+    "product",
+    "version",
+    "tls",
+    "risk_kind",
+    "risk",
+    "ts",
+    "identity",
+    "confidence",
+    "evidence",
+];
 
 /// The sink. The header is written with the first record, or at the end when there is none.
 pub struct Csv {
@@ -51,6 +66,9 @@ impl Sink for Csv {
             r.risk.as_ref().map(|r| r.kind.to_string()).unwrap_or_default(),
             r.risk.as_ref().map(|r| r.name.to_owned()).unwrap_or_default(),
             r.ts.to_string(),
+            r.proof.as_ref().map(|p| p.identity.to_string()).unwrap_or_default(),
+            r.proof.as_ref().and_then(|p| p.confidence).map(|c| c.to_string()).unwrap_or_default(),
+            text(r.proof.as_ref().and_then(|p| p.evidence.as_ref())),
         ])?;
         self.out.flush()
     }
@@ -70,7 +88,10 @@ mod tests {
         let text =
             printed(Format::Csv, vec![record("192.0.2.1", 8080, Some(service("http", Some("=cmd|' /C calc'!A0"), Some("1,2"))))]);
         let mut lines = text.lines();
-        assert_eq!(lines.next(), Some("ip,port,proto,state,reason,service,product,version,tls,risk_kind,risk,ts"));
+        assert_eq!(
+            lines.next(),
+            Some("ip,port,proto,state,reason,service,product,version,tls,risk_kind,risk,ts,identity,confidence,evidence")
+        );
         assert_eq!(
             lines.next(),
             Some("192.0.2.1,8080,tcp,open,syn-ack,http,'=cmd|' /C calc'!A0,\"1,2\",,,,1970-01-01T00:00:00.000Z")

@@ -10,7 +10,7 @@ mod table;
 use crate::cli::Format;
 use model::catalog::{Catalog, Category, HighRisk, Text};
 use model::exposure::RiskKind;
-use model::service::Tls;
+use model::service::{Confidence, Identification, Identity, Tls};
 use model::{Observation, Proto, Reason, Service, State, Ts};
 use serde::Serialize;
 use std::io::{self, Write};
@@ -26,6 +26,9 @@ pub struct Record {
     pub reason: Reason,
     pub service: Option<ServiceRecord>,
     pub risk: Option<RiskRecord>,
+    /// How the identification ended and what says so; absent when nothing was asked.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub proof: Option<ProofRecord>,
     /// Present, and true, when the host answers on every port, so that an open port on it proves nothing.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub pseudo_open: bool,
@@ -39,6 +42,16 @@ pub struct ServiceRecord {
     pub product: Option<String>,
     pub version: Option<String>,
     pub tls: Option<Tls>,
+}
+
+/// What says that it is so.
+#[derive(Clone, Debug, Serialize)]
+pub struct ProofRecord {
+    pub identity: Identity,
+    pub confidence: Option<Confidence>,
+    pub evidence: Option<String>,
+    pub sha256: Option<String>,
+    pub tried: Vec<String>,
 }
 
 /// The catalogue entry that makes an open port a high risk.
@@ -68,9 +81,34 @@ impl Record {
                 version: s.version.clone(),
                 tls: s.tls.clone(),
             }),
+            proof: None,
             risk: if open { risk_of(observation.endpoint.proto, observation.endpoint.port, service) } else { None },
             pseudo_open,
             ts: observation.observed_at,
+        }
+    }
+
+    /// The same with how the identification ended.
+    pub fn with_proof(self, seen: &Identification) -> Self {
+        let proof = ProofRecord {
+            identity: seen.identity,
+            confidence: seen.confidence,
+            evidence: seen.evidence.clone(),
+            sha256: seen.sha256.clone(),
+            tried: seen.tried.clone(),
+        };
+        Record { proof: Some(proof), ..self }
+    }
+
+    /// How it ended and by what, in one cell: `structural by redis-info`, or `silent after banner, redis-info`.
+    fn proof_line(&self) -> String {
+        let Some(proof) = &self.proof else { return String::new() };
+        let by = proof.evidence.as_deref().unwrap_or_default();
+        match (proof.identity, proof.confidence) {
+            (Identity::Identified, Some(confidence)) => format!("{confidence} by {by}"),
+            (Identity::Silent, _) if !proof.tried.is_empty() => format!("silent after {}", proof.tried.join(", ")),
+            (identity, _) if by.is_empty() => identity.to_string(),
+            (identity, _) => format!("{identity}: {by}"),
         }
     }
 
@@ -78,10 +116,11 @@ impl Record {
     fn service_line(&self) -> String {
         let Some(service) = &self.service else { return String::new() };
         let mut words = Vec::new();
-        if !service.name.is_empty() {
-            words.push(if service.tls.is_some() { format!("{}+tls", service.name) } else { service.name.clone() });
-        } else if service.tls.is_some() {
-            words.push("tls".to_owned());
+        match (service.name.as_str(), &service.tls) {
+            ("" | "tls", Some(_)) => words.push("tls".to_owned()),
+            ("", None) => {}
+            (name, Some(_)) => words.push(format!("{name}+tls")),
+            (name, None) => words.push(name.to_owned()),
         }
         words.extend(service.product.clone());
         words.extend(service.version.clone());

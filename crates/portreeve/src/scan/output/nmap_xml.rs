@@ -102,8 +102,12 @@ impl Sink for NmapXml {
                     &[("state", r.state.to_string()), ("reason", nmap_reason(r).into()), ("reason_ttl", "0".into())],
                 )))?;
                 if let Some(service) = &r.service {
-                    let mut attributes =
-                        vec![("name", if service.name.is_empty() { "unknown".into() } else { service.name.clone() })];
+                    // nmap has no name for what is only known to be encrypted, or to be text.
+                    let name = match service.name.as_str() {
+                        "" | "tls" | "text" | "binary" => "unknown".to_owned(),
+                        name => name.to_owned(),
+                    };
+                    let mut attributes = vec![("name", name)];
                     attributes.extend(service.product.clone().map(|p| ("product", p)));
                     attributes.extend(service.version.clone().map(|v| ("version", v)));
                     if service.tls.is_some() {

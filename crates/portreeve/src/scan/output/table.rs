@@ -30,7 +30,12 @@ impl Sink for Table {
         self.records.sort_by_key(|r| (r.ip, r.proto, r.port));
         let mut grid = Grid::new();
         grid.load_style(TableStyle::new()).set_content_arrangement(ContentArrangement::Dynamic);
-        grid.set_header(["ADDRESS", "PORT", "STATE", "REASON", "SERVICE", "RISK"]);
+        let proofs = self.records.iter().any(|r| r.proof.is_some());
+        let mut header = vec!["ADDRESS", "PORT", "STATE", "REASON", "SERVICE", "RISK"];
+        if proofs {
+            header.insert(5, "PROOF");
+        }
+        grid.set_header(header);
         let mut last = None;
         for r in &self.records {
             // An address is printed once, so that hosts stand out.
@@ -38,14 +43,18 @@ impl Sink for Table {
             last = Some(r.ip);
             let risk = r.risk.as_ref().map(|risk| format!("{}: {}", risk.kind, risk.name)).unwrap_or_default();
             let risk = if r.pseudo_open { "answers on every port".to_owned() } else { risk };
-            grid.add_row([
+            let mut row = vec![
                 address,
                 format!("{}/{}", r.port, r.proto),
                 r.state.to_string(),
                 r.reason.to_string(),
                 r.service_line(),
                 risk,
-            ]);
+            ];
+            if proofs {
+                row.insert(5, r.proof_line());
+            }
+            grid.add_row(row);
         }
         for line in grid.lines() {
             // The grid pads every cell; the first one's padding would indent everything by one.

@@ -144,11 +144,9 @@ fn identification(fields: &mut Fields, field: &str, s: ServiceInput, source: &st
         ..Service::default()
     });
     Some(Identification {
-        endpoint,
-        identity: s.identity.0,
         service,
         evidence: s.evidence,
         banner: s.banner,
-        observed_at: s.observed_at.0,
+        ..Identification::bare(endpoint, s.identity.0, s.observed_at.0)
     })
 }

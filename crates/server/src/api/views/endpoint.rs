@@ -5,7 +5,7 @@
 use super::event::EventView;
 use super::exposure::{AssetNames, ExposureView, ServiceView};
 use super::finding::{EndpointNoteView, FindingView};
-use super::words::{Identity, Instant, Liveness, Millis, Phase, Reason, Severity, State};
+use super::words::{Confidence, Identity, Instant, Liveness, Millis, Phase, Reason, Severity, State};
 use model::ExposureId;
 use model::finding::{EndpointNote, Finding};
 use model::port_state::{Host, PortState};
@@ -26,6 +26,17 @@ pub struct PanelView {
     pub server: Option<String>,
     /// Product of a recognised admin panel.
     pub product: Option<String>,
+    /// Version of that product, where an answer states it.
+    pub version: Option<String>,
+    /// Where the panel lies, when that is not the front page.
+    #[schema(example = "/druid/index.html")]
+    pub path: Option<String>,
+    /// What gave the product away: two things at least.
+    pub evidence: Vec<String>,
+    /// Hash of the site's icon, as search engines for exposed services write it.
+    pub favicon: Option<i32>,
+    /// Frameworks, languages and generators that the page shows.
+    pub technologies: Vec<String>,
     /// Where the first response redirected to.
     pub location: Option<String>,
 }
@@ -74,6 +85,14 @@ pub struct EndpointView {
     pub banner: Option<String>,
     /// Name of the deciding request.
     pub evidence: Option<String>,
+    /// How much the deciding answer proves.
+    pub confidence: Option<Confidence>,
+    /// SHA-256 of the first 4 KiB of the deciding answer, lower-case hex.
+    pub sha256: Option<String>,
+    /// Everything that was asked, in order, whether or not it was answered.
+    pub tried: Vec<String>,
+    /// When everything there is was last asked.
+    pub thorough_at: Option<Instant>,
     /// When it was last identified.
     pub identified_at: Option<Instant>,
     /// Its front page.
@@ -116,6 +135,10 @@ impl EndpointView {
             service: p.service.map(Into::into),
             banner: p.banner,
             evidence: p.evidence,
+            confidence: p.confidence.map(Into::into),
+            sha256: p.sha256,
+            tried: p.tried,
+            thorough_at: p.thorough_at.map(Into::into),
             identified_at: p.identified_at.map(Into::into),
             panel: p.panel.map(|panel| PanelView {
                 scheme: panel.scheme,
@@ -123,6 +146,11 @@ impl EndpointView {
                 title: panel.title,
                 server: panel.server,
                 product: panel.product,
+                version: panel.version,
+                path: panel.path,
+                evidence: panel.evidence,
+                favicon: panel.favicon,
+                technologies: panel.technologies,
                 location: panel.location,
             }),
             panel_at: p.panel_at.map(Into::into),

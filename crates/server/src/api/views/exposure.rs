@@ -109,6 +109,17 @@ pub struct TlsView {
     pub self_signed: bool,
     /// SHA-256 of the leaf, lower-case hex.
     pub sha256: String,
+    /// SHA-256 of the leaf that it shows to a client that names a server, where that is another one.
+    pub sha256_named: Option<String>,
+    /// Type and size of the certificate's key.
+    #[schema(example = "RSA 2048")]
+    pub key: Option<String>,
+    /// Every version it was seen to agree to; empty until each was asked for.
+    pub versions: Vec<String>,
+    /// Those of them that nobody should use any more.
+    pub weak_versions: Vec<String>,
+    /// Every application protocol it was seen to agree to; empty until each was asked for.
+    pub alpns: Vec<String>,
 }
 
 /// What answers.
@@ -174,6 +185,7 @@ impl From<model::Service> for ServiceView {
             product: service.product,
             version: service.version,
             tls: service.tls.map(|t| TlsView {
+                weak_versions: t.weak_versions().map(str::to_owned).collect(),
                 version: t.version,
                 alpn: t.alpn,
                 subject: t.subject,
@@ -183,6 +195,10 @@ impl From<model::Service> for ServiceView {
                 not_after: t.not_after.into(),
                 self_signed: t.self_signed,
                 sha256: t.sha256,
+                sha256_named: t.sha256_named,
+                key: t.key,
+                versions: t.versions,
+                alpns: t.alpns,
             }),
             source: service.source.map(|s| SourceView { name: s.name, confidence: s.confidence }),
             amplification: service.amplification.map(Into::into),

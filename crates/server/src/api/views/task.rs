@@ -274,7 +274,7 @@ pub struct JobView {
     pub kind: TaskKind,
     /// Run it belongs to; null for a follow-up.
     pub run: Option<Uuid>,
-    /// `liveness`, `sweep`, `recheck`, `identify` or `panels`.
+    /// `liveness`, `sweep`, `recheck`, `identify`, `examine` or `panels`.
     pub work: String,
     /// The work in one line.
     #[schema(example = "10.0.0.0/24 × 42 ports")]
@@ -354,7 +354,9 @@ fn summary(work: &Work) -> String {
             n if ports.tcp.is_empty() => format!("{} × {n} UDP ports", few(targets)),
             n => format!("{} × {n} ports", few(targets)),
         },
-        Work::Recheck { endpoints } | Work::Identify { endpoints } | Work::Panels { endpoints } => few(endpoints),
+        Work::Recheck { endpoints } | Work::Identify { endpoints } | Work::Examine { endpoints } | Work::Panels { endpoints } => {
+            few(endpoints)
+        }
     }
 }
 

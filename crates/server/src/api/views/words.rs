@@ -69,6 +69,8 @@ word_views! {
     DispositionKind = model::exposure::DispositionKind,
     /// How an identification ended.
     Identity = model::service::Identity,
+    /// How much an answer proves.
+    Confidence = model::service::Confidence,
     /// Zone of an asset.
     Zone = model::asset::Zone,
     /// Kind of task.
