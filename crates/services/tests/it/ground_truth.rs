@@ -18,10 +18,7 @@ use tokio_util::sync::CancellationToken;
 const NOT_YET: &[(&str, &str)] = &[];
 
 /// How an attempt ends that the slow lane takes up.
-const LEFT: [&str; 4] = ["silent", "closes-on-data", "closes-at-once", "protocol-only"];
-
-/// Names that say what kind of bytes came, and no service.
-const KINDS: [&str; 3] = ["text", "binary", "tls"];
+const LEFT: [&str; 4] = ["silent", "closes-on-data", "closes-at-once", "unrecognised"];
 
 /// An endpoint of the lab as the crate wants it: admitted.
 fn admitted(at: At) -> InScope<Endpoint> {
@@ -58,7 +55,7 @@ fn claims(results: &[Identified]) -> BTreeMap<At, Claim> {
         let i = &result.identification;
         let service = i.service.clone().unwrap_or_default();
         Claim {
-            service: if KINDS.contains(&service.name.as_str()) { String::new() } else { service.name },
+            service: service.name,
             product: service.product,
             version: service.version,
             tls: service.tls.is_some(),
@@ -84,7 +81,7 @@ fn held_to_the_truth(recipes: &[&'static Recipe], odd: Option<Odd>) -> Vec<Strin
     let mut claimed = claims(&identified(&street.lab, &endpoints, &Budget::default()));
     assert_eq!(claimed.len(), endpoints.len(), "each gets exactly one answer");
     // What four connections leave unknown is for the slow lane, as it would be in service.
-    let unknown = |claim: &Claim| claim.service.is_empty() && claim.identity.as_deref().is_some_and(|i| LEFT.contains(&i));
+    let unknown = |claim: &Claim| claim.identity.as_deref().is_some_and(|i| LEFT.contains(&i));
     let left: BTreeSet<At> = claimed.iter().filter(|(_, c)| unknown(c)).map(|(at, _)| *at).collect();
     claimed.extend(claims(&identified(&street.lab, &left, &Budget::thorough())));
     for ((name, before), (_, after)) in before.iter().zip(street.states()) {
