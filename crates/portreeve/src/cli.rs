@@ -32,8 +32,28 @@ pub enum Command {
     /// Reset what a user forgot.
     #[command(subcommand)]
     User(UserCommand),
+    /// What can be recognised and checked, and how far that is proved.
+    #[command(subcommand)]
+    Catalog(CatalogCommand),
     /// Print the OpenAPI document of the API.
     Openapi,
+}
+
+/// `portreeve catalog`.
+#[derive(Debug, Subcommand)]
+pub enum CatalogCommand {
+    /// Run every case of every entry, and of the entries of DIR beside the built-in ones; exit code 1 when one fails.
+    Test {
+        /// Directory of your own, laid out like the built-in catalogue: services, panels, checks.
+        #[arg(value_name = "DIR")]
+        directory: Option<PathBuf>,
+    },
+    /// List services, panels and checks, with how far each is proved.
+    List {
+        /// Directory of your own.
+        #[arg(value_name = "DIR")]
+        directory: Option<PathBuf>,
+    },
 }
 
 /// How results are printed.
@@ -86,14 +106,15 @@ pub struct ScanArgs {
     /// Milliseconds to wait for an answer to a probe.
     #[arg(long, value_name = "MS", default_value_t = 1_500, value_parser = clap::value_parser!(u64).range(50..=60_000))]
     pub timeout_ms: u64,
-    /// Do not ask first which hosts are up; probe the ports of every address. ICMP echoes are sent all the same where they
-    /// tell what the path loses: with --rate auto when there are 24 hosts or fewer, with --retries auto one to each silent
-    /// address when answers were lost.
+    /// Do not ask first which hosts are up; probe the ports of every address.
     #[arg(long)]
     pub no_ping: bool,
     /// Say what answers on each open port.
     #[arg(long)]
     pub identify: bool,
+    /// Rules of your own for --identify, read beside the built-in catalogue; see `portreeve catalog test`.
+    #[arg(long, value_name = "DIR", env = "PORTREEVE_CATALOG")]
+    pub catalog: Option<PathBuf>,
     /// Print closed and filtered ports as well.
     #[arg(long)]
     pub all_states: bool,
@@ -259,6 +280,9 @@ pub struct ServeArgs {
     /// Name of the place the embedded node probes from [default: local].
     #[arg(long, value_name = "NAME")]
     pub vantage: Option<String>,
+    /// Directory with rules and checks of your own, read beside the built-in catalogue.
+    #[arg(long, value_name = "DIR")]
+    pub catalog: Option<PathBuf>,
     /// URL of the console in notifications [default: http://<listen>/].
     #[arg(long, value_name = "URL")]
     pub console_url: Option<String>,

@@ -36,6 +36,8 @@ pub struct Config {
     pub slots: u32,
     /// Name of the place it probes from.
     pub vantage: String,
+    /// Rules and checks of the operator's own, beside the built-in catalogue.
+    pub catalog: Option<PathBuf>,
     /// URL of the console in notifications.
     pub console_url: Option<String>,
     /// Log format.
@@ -90,6 +92,7 @@ impl Default for Config {
             method: "auto".into(),
             slots: 24,
             vantage: "local".into(),
+            catalog: None,
             console_url: None,
             log_format: LogFormat::Text,
             engines: BTreeMap::new(),
@@ -115,6 +118,8 @@ struct Flags<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     vantage: Option<&'a String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    catalog: Option<&'a PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     console_url: Option<&'a String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     log_format: Option<LogFormat>,
@@ -131,6 +136,7 @@ impl Config {
             method: args.method.map(scan::Method::as_str),
             slots: args.slots,
             vantage: args.vantage.as_ref(),
+            catalog: args.catalog.as_ref(),
             console_url: args.console_url.as_ref(),
             log_format: args.log_format,
         };

@@ -3,6 +3,7 @@
 //! Everything else is left to the command's own module and to the crates below.
 
 mod admin;
+mod catalog;
 mod cli;
 mod config;
 mod import;
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
             }
             Command::Token(command) => admin::token(command).await,
             Command::User(command) => admin::user(command).await,
+            Command::Catalog(command) => catalog::run(command),
             Command::Openapi => {
                 print!("{}", server::openapi_json());
                 Ok(())

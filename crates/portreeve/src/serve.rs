@@ -32,6 +32,9 @@ const SHUTDOWN: Duration = Duration::from_secs(15);
 pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
     let config = Config::load(&args)?;
     crate::log_to_stderr(config.log_format, "info");
+    if let Some(directory) = &config.catalog {
+        crate::catalog::add(directory)?;
+    }
     let listener = bind(config.listen).await?;
     let address = listener.local_addr()?;
     create_data_dir(&config.data)?;

@@ -45,6 +45,9 @@ pub async fn run(args: ScanArgs) -> anyhow::Result<()> {
     if let Some(said) = args.without_effect() {
         return Err(UsageError(said.into()).into());
     }
+    if let Some(directory) = args.catalog.as_ref().filter(|_| args.identify) {
+        crate::catalog::add(directory)?;
+    }
     let targets = targets::resolve(&args.targets, &args.exclude, args.authorized).await?;
     let mut resume = args.resume.as_deref().map(|path| Resume::open(path, &args)).transpose()?;
     // The file is opened before the first probe: a wrong path must not cost a scan.
