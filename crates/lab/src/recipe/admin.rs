@@ -64,7 +64,7 @@ pub(super) const RECIPES: &[Recipe] = &[
     ),
     Recipe::slow(
         "cups",
-        &[Door::tcp("cups", 631, &["ipp", "http", "cups"], &["CUPS"]).version(Version::Minor("cups-daemon"))],
+        &[Door::tcp("cups", 631, &["ipp", "http", "cups"], &["CUPS"]).version(Version::Package("cups-daemon"))],
         |p| {
             for folder in ["spool", "cache", "state", "root", "tmp"] {
                 p.folder(folder)?;

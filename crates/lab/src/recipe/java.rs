@@ -55,7 +55,7 @@ pub(super) const RECIPES: &[Recipe] = &[
                 jars.display()
             );
             let mut c = java(p, &text)?;
-            c.env("SPARK_LOCAL_IP", "127.0.0.1").env("SPARK_NO_DAEMONIZE", "1").env("SPARK_HOME", python_package("pyspark")?);
+            c.env("SPARK_LOCAL_IP", "0.0.0.0").env("SPARK_NO_DAEMONIZE", "1").env("SPARK_HOME", python_package("pyspark")?);
             Ok(c)
         },
     ),
@@ -126,7 +126,7 @@ pub(super) const RECIPES: &[Recipe] = &[
         "h2",
         &[
             Door::tcp("h2-console", 8082, &["http", "h2"], &["H2 Console", "H2", "H2 Database"]),
-            Door::tcp("h2-tcp", 9092, &["h2"], &["H2", "H2 Database"]),
+            Door::tcp("h2-tcp", 9092, &["h2"], &["H2", "H2 Database"]).version(Version::Package("libh2-java")),
         ],
         |p| {
             java(

@@ -44,8 +44,8 @@ pub(super) const RECIPES: &[Recipe] = &[
     ),
     Recipe::fast(
         "mosquitto",
-        // MQTT 3.1.1 names no product; what it publishes under $SYS is only read by subscribing.
-        &[Door::tcp("mosquitto", 1883, &["mqtt"], &["", "Mosquitto", "mosquitto"]).access(Access::Open)],
+        // MQTT 3.1.1 names no product; its own topic, which anybody may read, tells it and the version.
+        &[Door::tcp("mosquitto", 1883, &["mqtt"], &["", "Mosquitto", "mosquitto"]).version(Version::Package("mosquitto")).access(Access::Open)],
         |p| {
             p.write("mosquitto.conf", "listener {port} 0.0.0.0\nallow_anonymous true\nuser root\n")?;
             p.line("mosquitto -c {dir}/mosquitto.conf")
@@ -143,7 +143,7 @@ pub(super) const RECIPES: &[Recipe] = &[
             p.line("kamailio -DD -E -f {dir}/kamailio.cfg -P {dir}/pid -Y {dir}/run -m 16 -M 4")
         },
     ),
-    Recipe::slow("tor", &[Door::tcp("tor", 9050, &["socks5", "socks", "tor-socks"], &["", "Tor", "Tor SOCKS proxy"])], |p| {
+    Recipe::slow("tor", &[Door::tcp("tor", 9050, &["socks5", "socks", "tor-socks", "tor"], &["", "Tor", "Tor SOCKS proxy"])], |p| {
         p.folder("data")?;
         p.write("torrc", "SocksPort 0.0.0.0:{port}\nDataDirectory {dir}/data\nDisableNetwork 0\nLog notice stdout\nUser root\n")?;
         // Its data directory must be nobody else's.
@@ -158,7 +158,7 @@ pub(super) const RECIPES: &[Recipe] = &[
     }),
     Recipe::slow(
         "zabbix-agent",
-        &[Door::tcp("zabbix-agent", 10050, &["zabbix-agent", "zabbix"], &["", "Zabbix agent", "Zabbix", "Zabbix Monitoring System"])],
+        &[Door::tcp("zabbix-agent", 10050, &["zabbix-agent", "zabbix"], &["", "Zabbix agent", "Zabbix", "Zabbix Monitoring System"]).version(Version::Package("zabbix-agent"))],
         |p| {
             p.write("zabbix.conf", "Server=0.0.0.0/0\nListenPort={port}\nLogType=console\nPidFile={dir}/pid\nAllowRoot=1\nHostname=lab\n")?;
             p.line("zabbix_agentd -f -c {dir}/zabbix.conf")

@@ -70,7 +70,7 @@ pub(super) const RECIPES: &[Recipe] = &[
     }),
     Recipe::slow(
         "x11",
-        &[Door::tcp("x11", 6000, &["x11"], &["", "X.Org", "Xvfb"]).access(Access::Open)],
+        &[Door::tcp("x11", 6000, &["x11"], &["", "X.Org", "Xvfb"]).version(Version::Package("xvfb")).access(Access::Open)],
         // The port of a display is 6000 and its number.
         |p| {
             let display = p.ports[0].checked_sub(6000).filter(|d| *d < 59_000);

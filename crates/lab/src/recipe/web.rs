@@ -83,7 +83,7 @@ pub(super) const RECIPES: &[Recipe] = &[
             p.line("tinyproxy -d -c {dir}/tinyproxy.conf")
         },
     ),
-    Recipe::slow("varnish", &[Door::tcp("varnish", 6081, HTTP, &["Varnish", "Varnish http accelerator"])], |p| {
+    Recipe::slow("varnish", &[Door::tcp("varnish", 6081, HTTP, &["Varnish", "Varnish http accelerator"]).version(Version::Minor("varnish"))], |p| {
         p.folder("work")?;
         p.line("varnishd -F -a 0.0.0.0:{port} -b 127.0.0.1:9 -T none -n {dir}/work -s malloc,16m -j none")
     })

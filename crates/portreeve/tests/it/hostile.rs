@@ -69,7 +69,8 @@ fn attackers_cost_time_and_memory_of_a_budget_and_their_neighbours_are_named_all
     // Six seconds each and eighteen on one host, a few at a time; nowhere near the eighteen minutes of a gigabyte that drips.
     assert!(took < Duration::from_secs(60), "{took:?}");
     for pretender in &pretenders {
-        assert!(pretender.connections() <= 5, "{} connections, one of them the sweep's", pretender.connections());
+        let had = pretender.connections();
+        assert!((1..=5).contains(&had), "{had} connections, one of which may be the sweep's");
         assert!(pretender.sent() < 64 << 20, "{} bytes were taken of an attacker", pretender.sent());
     }
 }
