@@ -1,7 +1,7 @@
 // Drives the console in a real browser against a running server, and says what is missing.
 //
 //   node web/e2e/run.mjs BASE_URL USER PASSWORD OUTDIR [--expect ENDPOINT=RISK,…] [--register] [--new-password P]
-//                       [--forms [--smtp HOST:PORT] [--webhook URL]]
+//                       [--finding ENDPOINT=CHECK,…] [--forms [--smtp HOST:PORT] [--webhook URL]]
 //
 // It signs in (setting a new password when the server asks for one), walks every page, checks that the expected
 // exposures are shown with their risk kind, changes language and theme, and leaves screenshots in OUTDIR. It changes
@@ -28,13 +28,17 @@ const expected = (option('--expect') ?? '').split(',').filter(Boolean).map((word
   const at = word.lastIndexOf('=')
   return { endpoint: word.slice(0, at), risk: word.slice(at + 1) }
 })
+const proved = (option('--finding') ?? '').split(',').filter(Boolean).map((word) => {
+  const at = word.lastIndexOf('=')
+  return { endpoint: word.slice(0, at), check: word.slice(at + 1) }
+})
 const newPassword = option('--new-password')
 const register = flag('--register')
 const [smtp, webhook] = [option('--smtp'), option('--webhook')]
 const fill = flag('--forms')
 const [base, user, password, out] = args
 if (!out || args.length > 4) {
-  console.error('usage: run.mjs BASE_URL USER PASSWORD OUTDIR [--expect ENDPOINT=RISK,…] [--register] [--new-password P] [--forms [--smtp HOST:PORT] [--webhook URL]]')
+  console.error('usage: run.mjs BASE_URL USER PASSWORD OUTDIR [--expect ENDPOINT=RISK,…] [--register] [--new-password P] [--finding ENDPOINT=CHECK,…] [--forms [--smtp HOST:PORT] [--webhook URL]]')
   process.exit(2)
 }
 mkdirSync(out, { recursive: true })
@@ -126,8 +130,15 @@ const PAGES = [
   ['/exposures', 'exposures'],
   ['/exposures?group=1', 'exposures'],
   ['/exposures?phase=any&disposition=registered,accepted,false-positive', 'exposures'],
+  ['/findings', 'findings'],
+  ['/findings?phase=any', 'findings'],
   ['/hosts', 'hosts'],
   ['/panels', 'panels'],
+  ['/panels?tab=known', 'panels'],
+  ['/queue', 'queue'],
+  ['/queue?tab=noted', 'queue'],
+  ['/approvals', 'approvals'],
+  ['/approvals?tab=others', 'approvals'],
   ['/events', 'events'],
   ['/alerts', 'alerts'],
   ['/alerts?tab=notifications', 'alerts'],
@@ -169,6 +180,26 @@ for (const { endpoint, risk } of expected) {
     await page.waitForURL(new RegExp(`/endpoints/.+/${port}$`))
     await page.waitForSelector('[data-page=endpoint] .timeline li')
     if (risk !== 'exposed-port') await page.waitForSelector('[data-advice]')
+  })
+}
+
+for (const { endpoint, check: id } of proved) {
+  await check(`finding ${id} of ${endpoint}, with proof and advice`, async () => {
+    const [, ip, port, proto] = /^\[?([^\]]+?)\]?:(\d+)\/(tcp|udp)$/.exec(endpoint)
+    await open(`/findings?check=${id}`, 'findings')
+    const row = page.locator('tr', { has: page.locator(`[data-endpoint="${endpoint}"]`) }).first()
+    await row.locator('.chevron').click()
+    const detail = page.locator(`[data-finding="${id}"]`).first()
+    await detail.locator('[data-finding-advice]').waitFor()
+    await shot('findings-detail')
+    await open(`/endpoints/${ip}/${proto}/${port}`, 'endpoint')
+    for (const [code, chinese] of [['zh-CN', true], ['en', false]]) {
+      await language(code)
+      const text = await page.locator('[data-finding-card] [data-finding-advice]').first().innerText()
+      if (/[\u4e00-\u9fff]/.test(text) !== chinese) throw new Error(`in ${code} the advice is: ${text}`)
+      await shot(`finding-endpoint-${code}`)
+    }
+    await language('zh-CN')
   })
 }
 
@@ -235,7 +266,7 @@ for (const code of ['zh-CN', 'en']) {
       await language(code)
       await theme(dark)
       await page.mouse.move(720, 880)
-      for (const [path, name] of [['/', 'dashboard'], ['/exposures', 'exposures'], ['/tasks', 'tasks'], ['/assets', 'assets']]) {
+      for (const [path, name] of [['/', 'dashboard'], ['/exposures', 'exposures'], ['/findings', 'findings'], ['/panels', 'panels'], ['/tasks', 'tasks'], ['/assets', 'assets']]) {
         await open(path, name)
         await shot(`${name}-${suffix}`)
       }

@@ -22,6 +22,9 @@ export const routes: RouteRecordRaw[] = [
     children: [
       { path: '', name: 'dashboard', component: () => import('./pages/Dashboard.vue'), meta: { title: 'nav.dashboard' } },
       { path: 'exposures', name: 'exposures', component: () => import('./pages/Exposures.vue'), meta: { title: 'nav.exposures' } },
+      { path: 'findings', name: 'findings', component: () => import('./pages/Findings.vue'), meta: { title: 'nav.findings' } },
+      { path: 'queue', name: 'queue', component: () => import('./pages/Queue.vue'), meta: { title: 'nav.queue' } },
+      { path: 'approvals', name: 'approvals', component: () => import('./pages/Approvals.vue'), meta: { title: 'nav.approvals' } },
       {
         path: 'endpoints/:ip/:proto(tcp|udp)/:port(\\d+)',
         name: 'endpoint',

@@ -10,6 +10,8 @@ import AmplificationText from '@/components/AmplificationText.vue'
 import DataTable from '@/components/DataTable.vue'
 import DispositionTag from '@/components/DispositionTag.vue'
 import ErrorState from '@/components/ErrorState.vue'
+import FindingDetail from '@/components/FindingDetail.vue'
+import FindingTitle from '@/components/FindingTitle.vue'
 import PhaseMark from '@/components/PhaseMark.vue'
 import SegmentStatus from '@/components/SegmentStatus.vue'
 import UnknownBanner from '@/components/UnknownBanner.vue'
@@ -34,6 +36,39 @@ describe('the size of an answer', () => {
 
   it('makes no reflector of an answer that is hardly longer than the question', () => {
     expect(text({ asked: 66, answered: 90, ratio: 1.36, reflector: false })).toBe('1.36-fold: 90 bytes for 66')
+  })
+})
+
+describe('a finding', () => {
+  const finding = {
+    id: '0', ip: '10.0.0.7', port: 6379, proto: 'tcp', endpoint: '10.0.0.7:6379/tcp', vantage: 'outside',
+    check: 'redis-unauthenticated', kind: 'unauthenticated-access', severity: 'critical', phase: 'present',
+    title: { en: 'Redis lets anybody in', zh: 'Redis 未授权访问' }, advice: { en: 'Set a password.', zh: '设置口令。' }, alternative: { en: 'Use ACLs.', zh: '使用 ACL。' },
+    evidence: { request: 'redis-info', response: 'redis_version:7.0.15', sha256: 'ab', fields: { databases: '3' } },
+    first_seen_at: '2026-11-21T08:00:00.000Z', last_seen_at: '2026-11-21T09:00:00.000Z', gone_at: null, gone_reason: null, checked_at: '2026-11-21T09:00:00.000Z',
+    exposure: null, service: null, asset: null, asset_name: null, owner: null,
+  }
+  const detail = (patch = {}) => mount(FindingDetail as never, { props: { finding: { ...finding, ...patch } } as never, global: global() })
+  const title = (patch = {}) => mount(FindingTitle as never, { props: { finding: { ...finding, ...patch } } as never, global: global() })
+
+  it('shows its proof, and advises in both languages', async () => {
+    for (const part of ['Set a password.', 'Use ACLs.', 'redis-info', 'databases', 'redis_version:7.0.15']) expect(detail().text()).toContain(part)
+    expect(title().text()).toBe('Redis lets anybody in')
+    await usePrefs().setLocale('zh-CN')
+    expect(detail().text()).toContain('设置口令。')
+    expect(title().text()).toBe('Redis 未授权访问')
+  })
+
+  it('says why it is gone, and that an answer which could hold secrets is not kept', async () => {
+    const gone = detail({ phase: 'gone', gone_at: '2026-11-21T10:00:00.000Z', gone_reason: 'not-proved: it asks for a password', evidence: { ...finding.evidence, response: '' } })
+    expect(gone.text()).toContain('the check does not prove it any more: it asks for a password')
+    expect(gone.text()).toContain('could hold secrets')
+    await usePrefs().setLocale('zh-CN')
+    expect(detail({ phase: 'gone', gone_at: '2026-11-21T10:00:00.000Z', gone_reason: 'endpoint-closed' }).text()).toContain('端口已关闭')
+  })
+
+  it('of a check that the catalogue lacks is called by its kind', () => {
+    expect(title({ title: null }).text()).toBe('Access without credentials (redis-unauthenticated)')
   })
 })
 

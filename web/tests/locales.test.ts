@@ -74,6 +74,13 @@ describe('the two languages', () => {
     ['jobState', types.JOB_STATES],
     ['alertState', types.ALERT_STATES],
     ['event', types.EVENT_KINDS],
+    ['alertKind', types.ALERT_KINDS],
+    ['findingKind', types.FINDING_KINDS],
+    ['findingPhase', types.FINDING_PHASES],
+    ['sideEffect', types.SIDE_EFFECTS],
+    ['checkCeiling', types.CHECK_CEILINGS],
+    ['checkCeilingHint', types.CHECK_CEILINGS],
+    ['identity', types.UNTOLD],
     ['notificationState', types.NOTIFICATION_STATES],
   ])('have a word for every %s', (group, list) => {
     for (const word of list) expect(EN.has(`${group}.${word}`), `${group}.${word}`).toBe(true)

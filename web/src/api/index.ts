@@ -9,6 +9,9 @@ const page =
   (query?: Query<'get', R>, signal?: AbortSignal) =>
     call('get', route, { query, signal }) as Promise<unknown> as Promise<T.Page<V>>
 
+type Door = { ip: string; proto: string; port: number }
+const door = ({ ip, proto, port }: Door) => ({ ip, proto, port })
+
 export const api = {
   session: {
     get: () => call('get', '/session'),
@@ -19,6 +22,13 @@ export const api = {
   system: () => call('get', '/system'),
   dashboard: (days: number) => call('get', '/dashboard', { query: { days } }),
   catalog: () => call('get', '/catalog/services'),
+  checks: () => call('get', '/catalog/checks'),
+  findings: page<T.FindingView>()('/findings'),
+  approvals: {
+    list: page<T.ApprovalView>()('/approvals'),
+    create: (body: T.ApprovalInput) => call('post', '/approvals', { body }),
+    revoke: (id: T.Id) => call('post', '/approvals/{id}/revoke', { path: { id } }),
+  },
   exposures: {
     list: page<T.ExposureView>()('/exposures'),
     byAddress: page<T.AddressGroup>()('/exposures/by-address'),
@@ -36,6 +46,8 @@ export const api = {
     list: page<T.EndpointView>()('/endpoints'),
     get: (ip: string, proto: string, port: string | number) =>
       call('get', '/endpoints/{ip}/{proto}/{port}', { path: { ip, proto, port } }),
+    say: (e: Door, text: string) => call('put', '/endpoints/{ip}/{proto}/{port}/note', { path: door(e), body: { text } }),
+    unsay: (e: Door) => call('delete', '/endpoints/{ip}/{proto}/{port}/note', { path: door(e) }),
   },
   hosts: (query?: Query<'get', '/hosts'>, signal?: AbortSignal) =>
     call('get', '/hosts', { query, signal }) as Promise<unknown> as Promise<T.Page<T.HostView> & { counts: { online: number; offline: number } }>,

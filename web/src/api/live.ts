@@ -8,11 +8,13 @@ export const liveState = ref<LiveState>('connecting')
 /** Topics whose change makes a query's answer stale, by the first part of its key; others are their own topic. */
 const DEPENDS: Record<string, string[]> = {
   dashboard: ['exposures', 'endpoints', 'hosts', 'tasks', 'jobs', 'alerts', 'notifications', 'segments'],
-  exposures: ['exposures', 'segments'],
+  exposures: ['exposures', 'segments', 'findings'],
+  findings: ['findings', 'assets'],
+  approvals: ['findings', 'assets'],
   segments: ['segments', 'endpoints', 'assets'],
   canaries: ['segments'],
-  endpoint: ['exposures', 'endpoints', 'hosts', 'segments'],
-  events: ['exposures', 'endpoints', 'hosts', 'segments'],
+  endpoint: ['exposures', 'endpoints', 'hosts', 'segments', 'findings'],
+  events: ['exposures', 'endpoints', 'hosts', 'segments', 'findings'],
   tasks: ['tasks', 'jobs'],
   runs: ['tasks', 'jobs'],
   exclusions: ['assets'],

@@ -41,6 +41,50 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/approvals": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Lists approvals, those that end last first.
+         * @description Permission: `read`.
+         */
+        get: operations["listApprovals"];
+        put?: never;
+        /**
+         * Writes an approval down. While it holds, default pairs may be tried at its addresses.
+         * @description Permission: `decide`.
+         */
+        post: operations["createApproval"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/approvals/{id}/revoke": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Takes an approval back. Who is trying something under it stops with the next heartbeat; the record stays.
+         * @description Permission: `decide`.
+         */
+        post: operations["revokeApproval"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/assets": {
         parameters: {
             query?: never;
@@ -261,6 +305,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/catalog/checks": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Lists the checks of the catalogue.
+         * @description Permission: `read`.
+         */
+        get: operations["listCatalogChecks"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/catalog/services": {
         parameters: {
             query?: never;
@@ -329,13 +393,38 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * One endpoint with its exposures, history and host.
+         * One endpoint with its exposures, findings, history and host.
          * @description Permission: `read`.
          */
         get: operations["getEndpoint"];
         put?: never;
         post?: never;
         delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/endpoints/{ip}/{proto}/{port}/note": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Writes down what a person says that an endpoint is, where nothing could be found out. It leaves the queue; its state,
+         *     exposure and findings are not touched.
+         * @description Permission: `decide`.
+         */
+        put: operations["setEndpointNote"];
+        post?: never;
+        /**
+         * Takes back what was said of an endpoint. It is on the queue again if nothing can be found out about it.
+         * @description Permission: `decide`.
+         */
+        delete: operations["deleteEndpointNote"];
         options?: never;
         head?: never;
         patch?: never;
@@ -518,6 +607,46 @@ export interface paths {
          * @description Permission: `decide`.
          */
         put: operations["setDisposition"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/findings": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Lists findings.
+         * @description Permission: `read`.
+         */
+        get: operations["listFindings"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/findings/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * One finding.
+         * @description Permission: `read`.
+         */
+        get: operations["getFinding"];
+        put?: never;
         post?: never;
         delete?: never;
         options?: never;
@@ -1249,7 +1378,7 @@ export interface components {
             pending: number;
         };
         /** @enum {string} */
-        AlertKind: "opened" | "closed" | "pseudo-open" | "segment-unknown" | "segment-known";
+        AlertKind: "opened" | "closed" | "pseudo-open" | "segment-unknown" | "segment-known" | "finding-proved";
         /** @description How alerts are gathered into notifications. */
         AlertPolicyInput: {
             group_interval?: components["schemas"]["Millis"] | null;
@@ -1310,6 +1439,8 @@ export interface components {
              * @description Exposure.
              */
             exposure: string;
+            /** @description What checks had proved by then, the worst first; for an alert about findings, those it is about. */
+            findings: components["schemas"]["FindingNoteView"][];
             /**
              * Format: uuid
              * @description Id.
@@ -1360,10 +1491,63 @@ export interface components {
             /** @description More than ten bytes answered for each byte asked: of use to a flood. */
             reflector: boolean;
         };
+        /** @description An approval to write down. */
+        ApprovalInput: {
+            /**
+             * Format: int32
+             * @description Attempts for one account and address in 24 hours: 1 or 2; 1 when absent.
+             */
+            max_attempts?: number | null;
+            not_before?: components["schemas"]["Instant"] | null;
+            /** @description Who answers for the range and agreed. */
+            owner: string;
+            /** @description The addresses, inside one asset whose ceiling is `intrusive`. */
+            range: string;
+            /** @description Why, or under which number. */
+            reason: string;
+            /** @description End, not included; at most 30 days after the start. */
+            until: components["schemas"]["Instant"];
+        };
+        /** @description An agreement that default pairs may be tried on a range, for a time. */
+        ApprovalView: {
+            /** @description Whether it holds and has an effect now. */
+            active_now: boolean;
+            /** @description The asset that they are in now; null when there is none any more. */
+            asset_name: string | null;
+            check_ceiling: components["schemas"]["CheckCeiling"] | null;
+            /** @description When. */
+            created_at: components["schemas"]["Instant"];
+            /** @description Who wrote it down. */
+            created_by: string;
+            /**
+             * Format: uuid
+             * @description Id.
+             */
+            id: string;
+            /**
+             * Format: int32
+             * @description Attempts for one account and address in 24 hours.
+             */
+            max_attempts: number;
+            /** @description Start. */
+            not_before: components["schemas"]["Instant"];
+            /** @description Who answers for the range and agreed. */
+            owner: string;
+            /** @description The addresses. */
+            range: string;
+            /** @description Why, or under which number. */
+            reason: string;
+            revoked_at: components["schemas"]["Instant"] | null;
+            /** @description By whom. */
+            revoked_by: string | null;
+            /** @description End, not included. */
+            until: components["schemas"]["Instant"];
+        };
         /** @description A range to add or to change. */
         AssetInput: {
             /** @description Says that probing more than 256 public addresses is authorised. */
             authorized?: boolean | null;
+            check_ceiling?: components["schemas"]["CheckCeiling"] | null;
             /** @description Name. */
             name: string;
             observe_until?: components["schemas"]["Instant"] | null;
@@ -1400,6 +1584,8 @@ export interface components {
              * @example 256
              */
             addresses: string;
+            /** @description Strongest class of check that runs there. */
+            check_ceiling: components["schemas"]["CheckCeiling"];
             /** @description When it was added. */
             created_at: components["schemas"]["Instant"];
             /**
@@ -1586,6 +1772,35 @@ export interface components {
              */
             changed: number;
         };
+        /** @enum {string} */
+        CheckCeiling: "none" | "passive" | "benign" | "session" | "intrusive";
+        /** @description A check of the catalogue. */
+        CheckView: {
+            /** @description What to do about it. */
+            advice: components["schemas"]["TextView"];
+            alternative: components["schemas"]["TextView"] | null;
+            /**
+             * @description Id.
+             * @example redis-unauthenticated
+             */
+            id: string;
+            /** @description What kind of thing that is. */
+            kind: components["schemas"]["FindingKind"];
+            /** @description Products it is for; empty for every product of those services. */
+            products: string[];
+            /** @description How far it has been proved. */
+            proved: components["schemas"]["DegreeOfProof"];
+            /** @description Names of the services it is for. */
+            services: string[];
+            /** @description How bad, unless the evidence says more. */
+            severity: components["schemas"]["Severity"];
+            /** @description What its strongest question does to a target. */
+            side_effect: components["schemas"]["SideEffect"];
+            /** @description Where question and decisive answer are documented. */
+            source: string;
+            /** @description What it proves, as a headline. */
+            title: components["schemas"]["TextView"];
+        };
         /** @description Everything on the dashboard. */
         DashboardView: {
             /** @description Alerts. */
@@ -1607,6 +1822,8 @@ export interface components {
             /** @description Day by day, oldest first. */
             trend: components["schemas"]["TrendView"][];
         };
+        /** @enum {string} */
+        DegreeOfProof: "real-server" | "by-hand" | "transcript";
         /** @description Where a receiver's notifications are to go. A secret that is absent is kept, one that is null is cleared. */
         DestinationInput: {
             /** @description Sender. */
@@ -1723,8 +1940,24 @@ export interface components {
             events: components["schemas"]["EventView"][];
             /** @description Its exposures, per vantage. */
             exposures: components["schemas"]["ExposureView"][];
+            /** @description What checks proved of it, what holds first, then the worst. */
+            findings: components["schemas"]["FindingView"][];
             /** @description Its host, per vantage. */
             host: components["schemas"]["HostView"][];
+        };
+        /** @description What to say about an endpoint. */
+        EndpointNoteInput: {
+            /** @description What it is, at most 500 characters. */
+            text: string;
+        };
+        /** @description What a person says about an endpoint. */
+        EndpointNoteView: {
+            /** @description When. */
+            at: components["schemas"]["Instant"];
+            /** @description Who says so. */
+            by: string;
+            /** @description What it is, in that person's words. */
+            text: string;
         };
         /** @description An endpoint as seen from one vantage. */
         EndpointView: {
@@ -1755,6 +1988,7 @@ export interface components {
             last_observed_at: components["schemas"]["Instant"];
             /** @description Latest observation that it was open. */
             last_open_at: components["schemas"]["Instant"];
+            note: components["schemas"]["EndpointNoteView"] | null;
             opened_at: components["schemas"]["Instant"] | null;
             /**
              * Format: int32
@@ -1781,9 +2015,10 @@ export interface components {
             state: components["schemas"]["State"];
             /** @description Seen from. */
             vantage: string;
+            worst_finding: components["schemas"]["Severity"] | null;
         };
         /** @enum {string} */
-        EventKind: "endpoint.pending" | "endpoint.opened" | "endpoint.reopened" | "endpoint.closed" | "endpoint.vanished" | "service.changed" | "panel.changed" | "host.online" | "host.offline" | "host.pseudo-open" | "exposure.risk-changed" | "exposure.disposition-changed" | "segment.unknown" | "segment.known";
+        EventKind: "endpoint.pending" | "endpoint.opened" | "endpoint.reopened" | "endpoint.closed" | "endpoint.vanished" | "service.changed" | "panel.changed" | "finding.proved" | "finding.gone" | "host.online" | "host.offline" | "host.pseudo-open" | "exposure.risk-changed" | "exposure.disposition-changed" | "segment.unknown" | "segment.known";
         /** @description One entry of the event log. */
         EventView: {
             /** @description Particulars. */
@@ -1821,6 +2056,22 @@ export interface components {
             recorded_at: components["schemas"]["Instant"];
             /** @description Seen from. */
             vantage: string;
+        };
+        /** @description What proves a finding. Secrets are counted, never kept. */
+        EvidenceView: {
+            /** @description What was read from it. */
+            fields: {
+                [key: string]: string;
+            };
+            /**
+             * @description Name of the request whose answer decided.
+             * @example redis-info
+             */
+            request: string;
+            /** @description First bytes of that answer; empty where it would hold secrets. */
+            response: string;
+            /** @description SHA-256 of the first 4 KiB of the answer; empty when there was none. */
+            sha256: string;
         };
         /** @description A range to exclude. */
         ExclusionInput: {
@@ -1883,6 +2134,8 @@ export interface components {
             events: components["schemas"]["EventView"][];
             /** @description The exposure. */
             exposure: components["schemas"]["ExposureView"];
+            /** @description What checks proved of it, what holds first, then the worst. */
+            findings: components["schemas"]["FindingView"][];
         };
         /** @description An exposure. */
         ExposureView: {
@@ -1961,6 +2214,84 @@ export interface components {
             field: string;
             /** @description Sentence for people; names the offending word. */
             message: string;
+        };
+        /** @enum {string} */
+        FindingKind: "unauthenticated-access" | "default-credential" | "weak-configuration" | "weak-tls" | "amplification";
+        /** @description What a check proved, as an alert carries it. */
+        FindingNoteView: {
+            /** @description Id of the check. */
+            check: string;
+            /** @description What kind of thing. */
+            kind: components["schemas"]["FindingKind"];
+            /** @description When it was proved. */
+            proved_at: components["schemas"]["Instant"];
+            /** @description How bad. */
+            severity: components["schemas"]["Severity"];
+            title: components["schemas"]["TextView"] | null;
+        };
+        /** @enum {string} */
+        FindingPhase: "present" | "gone";
+        /** @description Something that a check proved of an endpoint. */
+        FindingView: {
+            advice: components["schemas"]["TextView"] | null;
+            alternative: components["schemas"]["TextView"] | null;
+            /**
+             * Format: uuid
+             * @description Asset that covers it.
+             */
+            asset: string | null;
+            /** @description Its name. */
+            asset_name: string | null;
+            /** @description Id of the check. */
+            check: string;
+            /** @description The last time the check ran, whatever it said. */
+            checked_at: components["schemas"]["Instant"];
+            /**
+             * @description All three in one word.
+             * @example 10.0.0.7:6379/tcp
+             */
+            endpoint: string;
+            /** @description The latest proof. */
+            evidence: components["schemas"]["EvidenceView"];
+            /**
+             * Format: uuid
+             * @description Exposure of the endpoint.
+             */
+            exposure: string | null;
+            /** @description First proved. */
+            first_seen_at: components["schemas"]["Instant"];
+            gone_at: components["schemas"]["Instant"] | null;
+            /** @description Why it is gone: how the check ended, or that the endpoint closed. */
+            gone_reason: string | null;
+            /**
+             * Format: uuid
+             * @description Id.
+             */
+            id: string;
+            /** @description Address. */
+            ip: string;
+            /** @description What kind of thing was proved. */
+            kind: components["schemas"]["FindingKind"];
+            /** @description Last proved. */
+            last_seen_at: components["schemas"]["Instant"];
+            /** @description Its owner. */
+            owner: string | null;
+            /** @description Whether it holds. */
+            phase: components["schemas"]["FindingPhase"];
+            /**
+             * Format: int32
+             * @description Port.
+             */
+            port: number;
+            /** @description `tcp` or `udp`. */
+            proto: string;
+            /** @description What answers, in one line. */
+            service: string | null;
+            /** @description How bad it is. */
+            severity: components["schemas"]["Severity"];
+            title: components["schemas"]["TextView"] | null;
+            /** @description Seen from. */
+            vantage: string;
         };
         /** @enum {string} */
         Guard: "own" | "borrowed" | "nobody";
@@ -2390,6 +2721,16 @@ export interface components {
             total: number;
         };
         /** @description A slice of a list. */
+        Page_ApprovalView: {
+            /** @description The items of the slice. */
+            items: components["schemas"]["ApprovalView"][];
+            /**
+             * Format: int64
+             * @description How many there are in all.
+             */
+            total: number;
+        };
+        /** @description A slice of a list. */
         Page_AssetView: {
             /** @description The items of the slice. */
             items: components["schemas"]["AssetView"][];
@@ -2463,6 +2804,16 @@ export interface components {
         Page_ExposureView: {
             /** @description The items of the slice. */
             items: components["schemas"]["ExposureView"][];
+            /**
+             * Format: int64
+             * @description How many there are in all.
+             */
+            total: number;
+        };
+        /** @description A slice of a list. */
+        Page_FindingView: {
+            /** @description The items of the slice. */
+            items: components["schemas"]["FindingView"][];
             /**
              * Format: int64
              * @description How many there are in all.
@@ -2714,12 +3065,12 @@ export interface components {
             recorded: boolean;
             /**
              * Format: int64
-             * @description Findings outside the scope, refused.
+             * @description Sightings outside the scope, refused.
              */
             refused: number;
             /**
              * Format: int64
-             * @description Findings taken.
+             * @description Sightings taken.
              */
             taken: number;
         };
@@ -2771,6 +3122,15 @@ export interface components {
         } | {
             /** @enum {string} */
             type: "pseudo-open";
+        } | {
+            /** @description Id of the check. */
+            check: string;
+            /** @description What kind of thing. */
+            kind: components["schemas"]["FindingKind"];
+            /** @description How bad that is by itself. */
+            severity: components["schemas"]["Severity"];
+            /** @enum {string} */
+            type: "finding-proved";
         };
         /** @description A risk with its grounds. */
         RiskView: {
@@ -2992,6 +3352,8 @@ export interface components {
         };
         /** @enum {string} */
         Severity: "low" | "medium" | "high" | "critical";
+        /** @enum {string} */
+        SideEffect: "passive" | "benign" | "session" | "intrusive";
         /** @description Name and password. */
         SignInInput: {
             /** @description Name, compared without case. */
@@ -3425,6 +3787,108 @@ export interface operations {
             503: components["responses"]["Problem"];
         };
     };
+    listApprovals: {
+        parameters: {
+            query?: {
+                /** @description Only those that hold and have an effect now, or only the others. */
+                active?: boolean;
+                /** @description Items to skip; 0 when absent. */
+                offset?: number;
+                /** @description Items to return, at most 500; 50 when absent. */
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page of approvals. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_ApprovalView"];
+                };
+            };
+            400: components["responses"]["Problem"];
+            401: components["responses"]["Problem"];
+            403: components["responses"]["Problem"];
+            422: components["responses"]["Problem"];
+            500: components["responses"]["Problem"];
+            503: components["responses"]["Problem"];
+        };
+    };
+    createApproval: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ApprovalInput"];
+            };
+        };
+        responses: {
+            /** @description The approval. */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ApprovalView"];
+                };
+            };
+            400: components["responses"]["Problem"];
+            401: components["responses"]["Problem"];
+            403: components["responses"]["Problem"];
+            422: components["responses"]["Problem"];
+            500: components["responses"]["Problem"];
+            503: components["responses"]["Problem"];
+        };
+    };
+    revokeApproval: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Approval. */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The approval. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ApprovalView"];
+                };
+            };
+            400: components["responses"]["Problem"];
+            401: components["responses"]["Problem"];
+            403: components["responses"]["Problem"];
+            404: components["responses"]["Problem"];
+            /** @description It has been taken back before. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            422: components["responses"]["Problem"];
+            500: components["responses"]["Problem"];
+            503: components["responses"]["Problem"];
+        };
+    };
     listAssets: {
         parameters: {
             query?: {
@@ -3576,7 +4040,7 @@ export interface operations {
             path?: never;
             cookie?: never;
         };
-        /** @description Columns range, name, owner, zone, weight, tags (separated by ;), observe_until, rate_pps, per_target_pps; the header is required, range is the key. */
+        /** @description Columns range, name, owner, zone, weight, tags (separated by ;), observe_until, rate_pps, per_target_pps, check_ceiling; the header is required, range is the key. */
         requestBody: {
             content: {
                 "text/csv": string;
@@ -3929,6 +4393,30 @@ export interface operations {
             503: components["responses"]["Problem"];
         };
     };
+    listCatalogChecks: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description All checks, in the order in which they run. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CheckView"][];
+                };
+            };
+            401: components["responses"]["Problem"];
+            403: components["responses"]["Problem"];
+            500: components["responses"]["Problem"];
+            503: components["responses"]["Problem"];
+        };
+    };
     listCatalogServices: {
         parameters: {
             query?: never;
@@ -3989,8 +4477,22 @@ export interface operations {
                 phase?: string;
                 /** @description Address, CIDR, port number, or words of the service. */
                 search?: string;
-                /** @description Service name. */
+                /** @description Service name, exactly. */
                 service?: string;
+                /** @description Product, exactly, without case. */
+                product?: string;
+                /** @description Version, or how it begins: `7.0` finds `7.0.15`. */
+                version?: string;
+                /** @description How the last identification ended: words separated by commas. */
+                identity?: string;
+                /** @description `any`, `none`, or kinds of findings and ids of checks, separated by commas, that hold. */
+                finding?: string;
+                /** @description Only endpoints that a person has said something of, or only the others. */
+                noted?: boolean;
+                /** @description Product of the front page, exactly, without case. */
+                panel_product?: string;
+                /** @description Only endpoints whose front page is a product's that the catalogue knows, or only the others. */
+                panel_known?: boolean;
                 /** @description Address, exactly. */
                 ip?: string;
                 /** @description Only endpoints of hosts that answer on every port, or only of others. */
@@ -4051,6 +4553,76 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["EndpointDetail"];
                 };
+            };
+            400: components["responses"]["Problem"];
+            401: components["responses"]["Problem"];
+            403: components["responses"]["Problem"];
+            404: components["responses"]["Problem"];
+            422: components["responses"]["Problem"];
+            500: components["responses"]["Problem"];
+            503: components["responses"]["Problem"];
+        };
+    };
+    setEndpointNote: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Address. */
+                ip: string;
+                /** @description `tcp` or `udp`. */
+                proto: string;
+                /** @description Port. */
+                port: number;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["EndpointNoteInput"];
+            };
+        };
+        responses: {
+            /** @description The note. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EndpointNoteView"];
+                };
+            };
+            400: components["responses"]["Problem"];
+            401: components["responses"]["Problem"];
+            403: components["responses"]["Problem"];
+            404: components["responses"]["Problem"];
+            422: components["responses"]["Problem"];
+            500: components["responses"]["Problem"];
+            503: components["responses"]["Problem"];
+        };
+    };
+    deleteEndpointNote: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Address. */
+                ip: string;
+                /** @description `tcp` or `udp`. */
+                proto: string;
+                /** @description Port. */
+                port: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Taken back. */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             400: components["responses"]["Problem"];
             401: components["responses"]["Problem"];
@@ -4217,6 +4789,14 @@ export interface operations {
                 owner?: string;
                 /** @description Id of an asset. */
                 asset?: string;
+                /** @description Service name, exactly. */
+                service?: string;
+                /** @description Product, exactly, without case. */
+                product?: string;
+                /** @description Version, or how it begins: `7.0` finds `7.0.15`. */
+                version?: string;
+                /** @description `any`, `none`, or kinds of findings and ids of checks, separated by commas, that hold. */
+                finding?: string;
                 /** @description `severity`, `opened_at`, `ip`, `port` or `updated_at`, with `-` before it for descending. */
                 sort?: string;
                 /** @description Items to skip; 0 when absent. */
@@ -4264,6 +4844,14 @@ export interface operations {
                 owner?: string;
                 /** @description Id of an asset. */
                 asset?: string;
+                /** @description Service name, exactly. */
+                service?: string;
+                /** @description Product, exactly, without case. */
+                product?: string;
+                /** @description Version, or how it begins: `7.0` finds `7.0.15`. */
+                version?: string;
+                /** @description `any`, `none`, or kinds of findings and ids of checks, separated by commas, that hold. */
+                finding?: string;
                 /** @description `severity`, `opened_at`, `ip`, `port` or `updated_at`, with `-` before it for descending. */
                 sort?: string;
                 /** @description Items to skip; 0 when absent. */
@@ -4353,6 +4941,14 @@ export interface operations {
                 /** @description As for the list. */
                 asset?: string;
                 /** @description As for the list. */
+                service?: string;
+                /** @description As for the list. */
+                product?: string;
+                /** @description As for the list. */
+                version?: string;
+                /** @description As for the list. */
+                finding?: string;
+                /** @description As for the list. */
                 sort?: string;
             };
             header?: never;
@@ -4432,6 +5028,87 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ExposureView"];
+                };
+            };
+            400: components["responses"]["Problem"];
+            401: components["responses"]["Problem"];
+            403: components["responses"]["Problem"];
+            404: components["responses"]["Problem"];
+            422: components["responses"]["Problem"];
+            500: components["responses"]["Problem"];
+            503: components["responses"]["Problem"];
+        };
+    };
+    listFindings: {
+        parameters: {
+            query?: {
+                /** @description `present` or `gone`; both when absent. */
+                phase?: string;
+                /** @description Kinds, separated by commas. */
+                kind?: string;
+                /** @description Severities, separated by commas. */
+                severity?: string;
+                /** @description Ids of checks, separated by commas. */
+                check?: string;
+                /** @description Service name, exactly. */
+                service?: string;
+                /** @description Product, exactly, without case. */
+                product?: string;
+                /** @description Version, or how it begins: `7.0` finds `7.0.15`. */
+                version?: string;
+                /** @description Address, CIDR, port number, or words of the check or its evidence. */
+                search?: string;
+                /** @description Id of an asset. */
+                asset?: string;
+                /** @description `severity`, `first_seen_at`, `last_seen_at`, `ip` or `check`, with `-` before it for descending. */
+                sort?: string;
+                /** @description Items to skip; 0 when absent. */
+                offset?: number;
+                /** @description Items to return, at most 500; 50 when absent. */
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page of findings. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_FindingView"];
+                };
+            };
+            400: components["responses"]["Problem"];
+            401: components["responses"]["Problem"];
+            403: components["responses"]["Problem"];
+            422: components["responses"]["Problem"];
+            500: components["responses"]["Problem"];
+            503: components["responses"]["Problem"];
+        };
+    };
+    getFinding: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Finding. */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The finding. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FindingView"];
                 };
             };
             400: components["responses"]["Problem"];

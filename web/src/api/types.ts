@@ -16,6 +16,9 @@ export type TaskKind = S['TaskKind']
 export type TaskStatus = S['TaskStatusWord']
 export type Language = S['Language']
 export type ImportAction = S['ImportAction']
+export type CheckCeiling = S['CheckCeiling']
+export type FindingKind = S['FindingKind']
+export type Identity = S['Identity']
 
 /** A list that must name every word of a vocabulary, in the order people read it. */
 const all =
@@ -49,6 +52,8 @@ export const EVENT_KINDS = all<S['EventKind']>()([
   'endpoint.vanished',
   'service.changed',
   'panel.changed',
+  'finding.proved',
+  'finding.gone',
   'host.online',
   'host.offline',
   'host.pseudo-open',
@@ -57,6 +62,13 @@ export const EVENT_KINDS = all<S['EventKind']>()([
   'segment.unknown',
   'segment.known',
 ])
+export const CHECK_CEILINGS = all<CheckCeiling>()(['none', 'passive', 'benign', 'session', 'intrusive'])
+export const SIDE_EFFECTS = all<S['SideEffect']>()(['passive', 'benign', 'session', 'intrusive'])
+export const FINDING_KINDS = all<FindingKind>()(['unauthenticated-access', 'default-credential', 'weak-configuration', 'weak-tls', 'amplification'])
+export const FINDING_PHASES = all<S['FindingPhase']>()(['present', 'gone'])
+export const ALERT_KINDS = all<S['AlertKind']>()(['opened', 'finding-proved', 'closed', 'pseudo-open', 'segment-unknown', 'segment-known'])
+/** How an identification ends that leaves the question to a person. */
+export const UNTOLD = ['silent', 'closes-at-once', 'closes-on-data', 'refuses-us'] as const satisfies readonly Identity[]
 export const SEGMENT_STATUSES = all<S['SegmentStatus']>()(['unknown', 'suspect', 'known'])
 export const CANARY_ROLES = all<S['CanaryRole']>()(['named', 'never'])
 export const ALERT_STATES = all<S['AlertState']>()(['pending', 'notified', 'suppressed'])
@@ -106,4 +118,8 @@ export type SegmentView = S['SegmentView']
 export type CanaryView = S['CanaryView']
 export type CanaryChoiceInput = S['CanaryChoiceInput']
 export type CanaryChoiceView = S['CanaryChoiceView']
+export type FindingView = S['FindingView']
+export type CheckView = S['CheckView']
+export type ApprovalInput = S['ApprovalInput']
+export type ApprovalView = S['ApprovalView']
 export type ProblemBody = S['Problem']

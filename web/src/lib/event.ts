@@ -11,6 +11,8 @@ const TONES: Record<string, string> = {
   'exposure.risk-changed': 'warn',
   'host.pseudo-open': 'warn',
   'host.online': 'good',
+  'finding.proved': 'bad',
+  'finding.gone': 'good',
   'segment.unknown': 'bad',
   'segment.known': 'good',
 }
@@ -21,7 +23,7 @@ const SAID = ['state', 'openings']
 /** What changed comes before who changed it and why; others follow in their own order. */
 const FIRST = ['kind', 'from', 'to', 'service', 'until', 'by', 'note']
 const rank = (name: string) => (FIRST.indexOf(name) + FIRST.length + 1) % (FIRST.length + 1)
-const VOCABULARIES = ['guardName', 'disposition', 'identity', 'risk', 'severity', 'phase']
+const VOCABULARIES = ['findingKind', 'verdict', 'guardName', 'disposition', 'identity', 'risk', 'severity', 'phase']
 type Say = (key: string) => string
 type Known = (key: string) => boolean
 

@@ -4,8 +4,10 @@ import { onBeforeUnmount, onMounted } from 'vue'
 export const PLACES: Record<string, string> = {
   d: '/',
   e: '/exposures',
+  f: '/findings',
   h: '/hosts',
   b: '/panels',
+  q: '/queue',
   n: '/alerts',
   t: '/tasks',
   j: '/jobs',
