@@ -26,7 +26,7 @@ fn request() -> Vec<u8> {
 
 fn read(bytes: &[u8]) -> Reading {
     let begins =
-        [&[0, 0, 0, 0, 0][..], &bytes.get(5..8).unwrap_or_default()[..], &[FAILURE], &STREAM.to_be_bytes(), &CHUNK.to_be_bytes()];
+        [&[0, 0, 0, 0, 0][..], bytes.get(5..8).unwrap_or_default(), &[FAILURE], &STREAM.to_be_bytes(), &CHUNK.to_be_bytes()];
     let begins = begins.concat();
     if bytes.len() < HEAD {
         // A frame stays under sixteen megabytes: its length has five zeros in front.
