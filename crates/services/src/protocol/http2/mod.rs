@@ -13,6 +13,9 @@ fn request() -> Vec<u8> {
     [&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &[0, 0, 0, 4, 0, 0, 0, 0, 0]].concat()
 }
 
+/// An empty SETTINGS frame with the flag of an acknowledgement.
+const ACKNOWLEDGED: [u8; 9] = [0, 0, 0, 4, 1, 0, 0, 0, 0];
+
 /// The most settings that are believed: six are defined, extensions add few.
 const SETTINGS: u64 = 32;
 
@@ -20,6 +23,10 @@ fn read(bytes: &[u8]) -> Reading {
     let (Some(length), Some(kind)) = (be::<3>(bytes, 0), be::<2>(bytes, 3)) else {
         return if bytes.is_empty() || bytes.iter().take(1).all(|b| *b == 0) { Reading::Partial } else { Reading::Foreign };
     };
+    // The acknowledgement of ours, where theirs came before we asked.
+    if bytes.starts_with(&ACKNOWLEDGED) {
+        return Reading::Is(Found { service: crate::http2::NAME.into(), ..Found::default() });
+    }
     // Type SETTINGS, no flag (an acknowledgement would come second), stream 0, six bytes for each setting.
     if kind != 0x0400 || length % 6 != 0 || length / 6 > SETTINGS {
         return Reading::Foreign;
@@ -68,7 +75,7 @@ mod tests {
             (settings.to_vec(), true),
             ([&empty[..], &ack].concat(), true),
             (empty.to_vec(), false),
-            (ack.to_vec(), false),
+            (ack.to_vec(), true),
             (odd_stream.to_vec(), false),
             (small_frame.to_vec(), false),
             (settings[..12].to_vec(), false),
