@@ -96,7 +96,7 @@ impl Dispatcher {
     /// What may be checked of a job's endpoints. Where an approval lets accounts be tried, their addresses are held for this
     /// lease first: another lease that may still be at it, or that was lost with what it tried, leaves nothing to be tried here.
     async fn check_policies(&self, job: &Job, scope: &Scope, assets: &[Asset], now: Ts) -> Result<Vec<CheckPolicy>, StoreError> {
-        let Work::Identify { endpoints } = &job.work else { return Ok(Vec::new()) };
+        let (Work::Identify { endpoints } | Work::Examine { endpoints }) = &job.work else { return Ok(Vec::new()) };
         let store = &self.context.store;
         let targets = scope.ranges();
         let approvals = store.approvals_open(now).await?;

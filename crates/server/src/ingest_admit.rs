@@ -99,7 +99,7 @@ pub fn admit(report: &Report, work: &Work, allowed: Option<&[IpRange]>, now: Ts)
         out.panels.push(PanelObservation { observed_at: p.observed_at.min(now), ..p.clone() });
     }
     // Only who was to identify an endpoint was to check it.
-    let identifies = matches!(work, Work::Identify { .. });
+    let identifies = matches!(work, Work::Identify { .. } | Work::Examine { .. });
     out.checks.extend(sightings.checks.iter().filter(|c| identifies && about.endpoint(c.endpoint)).filter_map(|c| check(c, now)));
     for p in sightings.pseudo_open.iter().filter(|p| about.host(p.ip)) {
         out.pseudo_open.push(PseudoOpenHost { observed_at: p.observed_at.min(now), ..p.clone() });
