@@ -391,8 +391,23 @@ impl Inquiry<'_, '_> {
         }
     }
 
+    /// Asks who has greeted us one question more, which can only add to what is proved.
+    async fn further(&mut self, stream: &mut Stream, found: Found, bytes: &mut Vec<u8>, question: &[u8]) -> Found {
+        let (rules, so_far) = (self.rules, bytes.clone());
+        let fuller = |b: &[u8]| match rules.text(None, b) {
+            // Only a codec knows when the answer is whole, and shows what it has read.
+            Verdict::Is(fuller) if fuller.service == found.service && fuller.next.is_none() && fuller.shown.is_some() => {
+                Some(fuller)
+            }
+            _ => None,
+        };
+        let more = self.visit.ask(stream, question, ASK_WAIT, |b| fuller(&[&so_far, b].concat()).is_some()).await;
+        bytes.extend(more.bytes);
+        fuller(bytes).unwrap_or(found)
+    }
+
     /// What an answer in no particular protocol means, and what to try because of it.
-    async fn judge(&mut self, evidence: &str, request: &[u8], answer: Answer, stream: Stream) -> Next {
+    async fn judge(&mut self, evidence: &str, request: &[u8], answer: Answer, mut stream: Stream) -> Next {
         let bytes = &answer.bytes;
         if bytes.is_empty() {
             match answer.ending {
@@ -407,9 +422,14 @@ impl Inquiry<'_, '_> {
             return Next::end(self.ground.found(found, evidence, Some(printable(bytes)), bytes));
         }
         match self.rules.text(Some(evidence), bytes) {
-            Verdict::Is(found) => {
-                let banner = found.shown.clone().unwrap_or_else(|| printable(bytes));
-                return Next::end(self.told(found, evidence, banner, bytes).await);
+            Verdict::Is(mut found) => {
+                let alive = request.is_empty() && matches!(answer.ending, Ending::Quiet | Ending::Whole);
+                let mut bytes = bytes.clone();
+                if let Some(question) = found.next.take().filter(|_| alive) {
+                    found = self.further(&mut stream, found, &mut bytes, &question).await;
+                }
+                let banner = found.shown.clone().unwrap_or_else(|| printable(&bytes));
+                return Next::end(self.told(found, evidence, banner, &bytes).await);
             }
             Verdict::Contradiction(what) => return Next::end(self.ground.contradiction(evidence, &what, bytes)),
             Verdict::Unknown => {}

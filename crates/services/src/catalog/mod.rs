@@ -47,7 +47,8 @@ const SERVICES: &[(&str, &str)] = files! {
         "hsqldb" "firebird" "kerberos" "git" "iscsi" "serf-rpc" "dns" "rtmp" "dask" "tor" "svn" "sip" "rtsp" "xmpp" "irc"
         "finger" "ident" "daytime" "chargen" "munin" "gearman" "beanstalkd" "gpsd" "dict" "nut" "nntp" "mpd" "asterisk-manager"
         "tarantool" "ceph" "cvs" "check-mk" "teamspeak" "zeromq" "distcc" "prometheus" "alertmanager" "node-exporter"
-        "consul" "kubelet" "ollama" "ray" "neo4j" "http2" "websocket";
+        "consul" "kubelet" "ollama" "ray" "neo4j" "http2" "websocket" "podman" "elasticsearch-transport" "jdwp" "pcanywhere"
+        "rundeck";
 };
 
 const PANELS: &[(&str, &str)] = files! { "panels": "data" "delivery" "java" "monitoring" "web" "technologies"; };

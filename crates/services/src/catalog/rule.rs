@@ -162,6 +162,10 @@ pub(super) fn settle(matches: Vec<(bool, Found)>) -> Verdict {
     if services.len() > 1 {
         return Verdict::Contradiction(services.into_iter().collect::<Vec<_>>().join(" and "));
     }
+    // Whoever names the product, a codec may know what else to ask, and what of the answer to show.
+    let next = candidates.iter().find_map(|f| f.next.clone());
+    let shown = candidates.iter().find_map(|f| f.shown.clone());
     let best = candidates.iter().position(|f| f.product.is_some()).unwrap_or(0);
-    candidates.into_iter().nth(best).map_or(Verdict::Unknown, Verdict::Is)
+    let best = candidates.into_iter().nth(best);
+    best.map_or(Verdict::Unknown, |f| Verdict::Is(Found { next: f.next.or(next), shown: f.shown.or(shown), ..f }))
 }

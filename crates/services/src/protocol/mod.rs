@@ -14,6 +14,7 @@ mod drda;
 mod dubbo;
 mod epmd;
 mod firebird;
+mod ftp;
 mod giop;
 mod git;
 mod h2;
@@ -45,6 +46,7 @@ mod spark;
 mod tds;
 mod thrift;
 mod tor;
+mod vnc;
 mod weblogic;
 mod x11;
 mod zabbix;
@@ -147,6 +149,8 @@ pub(crate) const CODECS: &[Codec] = &[
     dns::CODEC,
     rtmp::CODEC,
     http2::CODEC,
+    vnc::CODEC,
+    ftp::CODEC,
 ];
 
 #[cfg(test)]
@@ -169,6 +173,9 @@ mod tests {
                 b"E\x00\x00\x00\x20SFATAL\x00", b"\x30\x0c\x02\x01\x01\x64", b"\x03\x00\x00\x13\x0e\xd0", b"VERSION ",
                 b"\0\0\0\x60\xfeSMB\x40\0", b"\0\0\0\x10\x70\x72\x74\x01\0\0\0\0\0\x01",
                 b"\x40\x00\x00\x00\x01\x00\x00\x00\x70\x72\x74\x01\x01\x00\x00\x00",
+                b"\0\0\0\0\0\0\x01\x0d\x02prtreeveprt\x01\0\0\0\xf4", b"\0\0\0|{\x08\xff\xff\xff\xff\x0f\x10\x02\x18\x09\"",
+                b"\x80\0\0 prt\x01\0\0\0\x01", b"\0\x60\0\0\x04\0\0\0\x22\0\0\x54", b"\x04\x01\0\x25\0\0\x01\0\0\0\x15\0\x06",
+                b"\0\x85\xd0\x02\0\x01\0\x7f\x14\x43", b"HELO:12.2.1", b"N\0\x09127.", b"GIOP\x01\0\0\x04\0\0\0\x08prt\x01", b"RFB 003.008\n",
             ]),
             rest in proptest::collection::vec(any::<u8>(), 0..200),
         ) {

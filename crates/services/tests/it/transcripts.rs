@@ -101,7 +101,8 @@ async fn an_etcd_is_recognised_by_its_second_path_on_any_port() {
 async fn the_slow_lane_asks_what_the_ordinary_budget_has_no_connection_for() {
     let port = plays(29_100..29_200, |request| {
         // A root DSE search whose message id is 1: LDAP's result for it, error 1. Anything else ends the connection.
-        let search = request.first() == Some(&0x30) && request.get(2..6) == Some(&[2, 1, 1, 0x63]);
+        let head = &request[..request.len().min(8)];
+        let search = head.first() == Some(&0x30) && head.windows(4).any(|w| w == [2, 1, 1, 0x63]);
         search.then(|| b"0\x0c\x02\x01\x01e\x07\x0a\x01\x01\x04\0\x04\0".to_vec())
     })
     .await;
@@ -286,4 +287,72 @@ async fn an_upgrade_to_websocket_proves_it() {
     .await;
     let result = identify(port).await.identification;
     assert_eq!(line(&result), "protocol-only websocket", "{result:?}");
+}
+
+/// A message with its length in front, as Kafka writes it.
+fn sized(body: &[u8]) -> Vec<u8> {
+    [&(body.len() as u32).to_be_bytes()[..], body].concat()
+}
+
+/// Kafka under its own controller: the requests it understands, then its features.
+fn kafka(request: &[u8]) -> Option<Vec<u8>> {
+    let id = request.get(8..12)?;
+    match u16::from_be_bytes(request.get(6..8)?.try_into().ok()?) {
+        0 => Some(sized(&[id, &[0, 0, 0, 0, 0, 2, 0, 3, 0, 0, 0, 12, 0, 18, 0, 0, 0, 4]].concat())),
+        3 => {
+            let feature = [&[2, 17][..], b"metadata.version", &[0, 1, 0, 19, 0]].concat();
+            let list = [2, 0, 18, 0, 0, 0, 4, 0];
+            Some(sized(&[id, &[0, 0], &list, &[0; 4], &[1, 0, feature.len() as u8], &feature].concat()))
+        }
+        _ => None,
+    }
+}
+
+fn oracle(request: &[u8]) -> Option<Vec<u8>> {
+    let text = b"(DESCRIPTION=(TMP=)(VSNNUM=318767104)(ERR=1189)(ERROR_STACK=(ERROR=(CODE=1189)(EMFI=4))))";
+    let connect = request.get(4) == Some(&1) && request.ends_with(b"(CONNECT_DATA=(COMMAND=version))");
+    let length = [(text.len() + 12) as u16, 0, 0x0400, 0, 0x2200, text.len() as u16];
+    connect.then(|| [&length.iter().flat_map(|n| n.to_be_bytes()).collect::<Vec<u8>>()[..], text].concat())
+}
+
+fn sql_server(request: &[u8]) -> Option<Vec<u8>> {
+    let answer =
+        b"\x04\x01\0\x25\0\0\x01\0\0\0\x15\0\x06\x01\0\x1b\0\x01\x02\0\x1c\0\x01\x03\0\x1d\0\0\xff\x0f\0\x07\xd0\0\0\x02\0";
+    (request.first() == Some(&0x12)).then(|| answer.to_vec())
+}
+
+fn weblogic(request: &[u8]) -> Option<Vec<u8>> {
+    request.starts_with(b"t3 12.1.2\nAS:").then(|| b"HELO:12.2.1.4.0.false\nAS:2048\nHL:19\n\n".to_vec())
+}
+
+fn iiop(request: &[u8]) -> Option<Vec<u8>> {
+    let id = request.strip_prefix(b"GIOP\x01\0\0\x03")?.get(4..8)?;
+    Some([b"GIOP\x01\0\0\x04\0\0\0\x08", id, &[0, 0, 0, 1]].concat())
+}
+
+#[tokio::test]
+async fn servers_that_cannot_be_had_here_are_recognised_near_their_ports() {
+    for (ports, answer, expected) in [
+        (39_092..39_095, kafka as fn(&[u8]) -> Option<Vec<u8>>, "kafka Apache Kafka"),
+        (15_210..15_220, oracle, "oracle-tns Oracle TNS Listener 19.0.0.0.0"),
+        (14_330..14_340, sql_server, "mssql Microsoft SQL Server 15.0.2000"),
+        (17_001..17_004, weblogic, "weblogic Oracle WebLogic Server 12.2.1.4.0"),
+        (35_280..35_290, iiop, "iiop"),
+    ] {
+        let port = plays(ports, answer).await;
+        let result = identify(port).await.identification;
+        assert_eq!(line(&result), expected, "{result:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_debugger_is_never_shaken_hands_with() {
+    let port = plays(5_005..5_030, |request| {
+        // As a virtual machine does; from then on it runs.
+        request.starts_with(b"JDWP-Handshake").then(|| b"JDWP-Handshake".to_vec())
+    })
+    .await;
+    assert_eq!(line(&identify(port).await.identification), "closes-on-data");
+    let slow = services::identify(crate::loopback(port), &services::Budget::thorough(), &services::Unpaced).await;
+    assert_eq!(line(&slow.identification), "closes-on-data", "{slow:?}");
 }

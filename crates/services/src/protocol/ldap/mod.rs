@@ -13,15 +13,19 @@ const ID: u8 = 1;
 
 fn tlv(tag: u8, content: &[&[u8]]) -> Vec<u8> {
     let content = content.concat();
-    // Everything we send is shorter than the 128 bytes from which BER writes lengths in another way; the test holds it.
-    let mut bytes = vec![tag, u8::try_from(content.len()).unwrap_or(0x7f)];
+    // From 128 bytes on BER writes how many bytes the length has; ours all have one.
+    let length = u8::try_from(content.len()).unwrap_or(0xff);
+    let mut bytes = if length < 0x80 { vec![tag, length] } else { vec![tag, 0x81, length] };
     bytes.extend(content);
     bytes
 }
 
 fn request() -> Vec<u8> {
     let attributes: Vec<Vec<u8>> =
-        ["objectClass", "vendorName", "vendorVersion", "forestFunctionality"].iter().map(|a| tlv(4, &[a.as_bytes()])).collect();
+        ["objectClass", "vendorName", "vendorVersion", "supportedCapabilities", "domainControllerFunctionality"]
+            .iter()
+            .map(|a| tlv(4, &[a.as_bytes()]))
+            .collect();
     let attributes: Vec<&[u8]> = attributes.iter().map(Vec::as_slice).collect();
     let search = tlv(
         0x63,
@@ -70,6 +74,7 @@ fn read(bytes: &[u8]) -> Reading {
     }
     let mut rest = bytes;
     let mut found = Found { service: "ldap".into(), ..Found::default() };
+    let mut level = None;
     loop {
         let (content, after) = match element(rest) {
             Ok((0x30, content, after)) => (content, after),
@@ -85,7 +90,7 @@ fn read(bytes: &[u8]) -> Reading {
         };
         match (tag, id) {
             (0x64, [ID]) => {
-                if entry(body, &mut found).is_none() {
+                if entry(body, &mut found, &mut level).is_none() {
                     return Reading::Foreign;
                 }
             }
@@ -96,6 +101,9 @@ fn read(bytes: &[u8]) -> Reading {
                 };
                 let product = found.product.as_deref().unwrap_or("product not stated");
                 found.shown = Some(format!("root DSE, result {code}, {product}"));
+                if let Some(level) = &level {
+                    found.shown = found.shown.map(|text| format!("{text}, domainControllerFunctionality={level}"));
+                }
                 // Unbind: the polite end, answered by nothing.
                 found.farewell = Some(tlv(0x30, &[&tlv(2, &[&[ID + 1]]), &tlv(0x42, &[])]));
                 return Reading::Is(found);
@@ -105,13 +113,34 @@ fn read(bytes: &[u8]) -> Reading {
     }
 }
 
+/// Capabilities that say what a directory of Microsoft's is (MS-ADTS 3.1.1.3.4.3).
+const CAPABILITIES: [(&str, &str); 2] = [
+    ("1.2.840.113556.1.4.1851", "Active Directory Lightweight Directory Services"),
+    ("1.2.840.113556.1.4.800", "Active Directory"),
+];
+
+/// What makers call themselves in `vendorName`, or their product in `vendorVersion`, and what the product is called.
+const VENDORS: [(&str, &str); 11] = [
+    ("389", "389 Directory Server"),
+    ("Red Hat Directory", "Red Hat Directory Server"),
+    ("eDirectory", "eDirectory"),
+    ("Samba Team", "Samba"),
+    ("OpenDJ", "OpenDJ"),
+    ("ForgeRock", "ForgeRock Directory Services"),
+    ("Apache Software Foundation", "ApacheDS"),
+    ("International Business Machines", "IBM Security Directory Server"),
+    ("Oracle-Directory-Server", "Oracle Directory Server"),
+    ("Sun-Directory-Server", "Sun Directory Server"),
+    ("lldap", "LLDAP"),
+];
+
 /// What the root DSE tells of its maker.
-fn entry(body: &[u8], found: &mut Found) -> Option<()> {
+fn entry(body: &[u8], found: &mut Found, level: &mut Option<String>) -> Option<()> {
     let (4, _dn, rest) = element(body).ok()? else { return None };
     let (0x30, mut attributes, _) = element(rest).ok()? else {
         return None;
     };
-    let (mut vendor, mut inferred) = (None, None);
+    let (mut vendor, mut stated, mut inferred) = (None, None, None::<&str>);
     while !attributes.is_empty() {
         let (0x30, attribute, after) = element(attributes).ok()? else {
             return None;
@@ -128,23 +157,55 @@ fn entry(body: &[u8], found: &mut Found) -> Option<()> {
                 return None;
             };
             values = after;
-            let text = tidy(&String::from_utf8_lossy(value), 64);
+            let text = tidy(&String::from_utf8_lossy(value), 96);
             match name.to_ascii_lowercase().as_slice() {
                 b"vendorname" => vendor = Some(text),
-                b"vendorversion" => found.version = Some(text),
-                b"forestfunctionality" => inferred = inferred.or(Some("Active Directory".to_owned())),
-                b"objectclass" if text == "OpenLDAProotDSE" => inferred = Some("OpenLDAP".to_owned()),
+                b"vendorversion" => stated = Some(text),
+                b"supportedcapabilities" => {
+                    let known = CAPABILITIES.iter().position(|(oid, _)| *oid == text);
+                    let before = inferred.and_then(|i| CAPABILITIES.iter().position(|(_, product)| *product == i));
+                    if let Some(at) = known.filter(|at| before.is_none_or(|b| *at < b)) {
+                        inferred = Some(CAPABILITIES[at].1);
+                    }
+                }
+                b"domaincontrollerfunctionality" => *level = Some(text).filter(|t| t.bytes().all(|b| b.is_ascii_digit())),
+                b"objectclass" if text == "OpenLDAProotDSE" => inferred = Some("OpenLDAP"),
                 _ => {}
             }
         }
     }
-    found.product = vendor.or(inferred);
+    let said = [vendor.as_deref(), stated.as_deref()];
+    let maker = VENDORS.iter().find(|(mark, _)| said.iter().flatten().any(|text| text.contains(mark)));
+    // Samba imitates Active Directory, capabilities included, and says who it is.
+    found.product = maker.map(|(_, product)| (*product).to_owned()).or(inferred.map(Into::into)).or(vendor);
+    found.version = stated.and_then(|text| number(&text));
     Some(())
+}
+
+/// The version in what `vendorVersion` says: `389-Directory/2.3.10 B2023.1`, `OpenDJ Server 4.4.11`, `4.17.12-Debian`.
+fn number(text: &str) -> Option<String> {
+    let version =
+        |word: &&str| word.starts_with(|c: char| c.is_ascii_digit()) && word.contains('.') && !word.contains("-Directory");
+    text.split([' ', '/', '(', ')']).find(version).map(|word| word.trim_end_matches([',', ';']).to_owned())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn versions_are_found_in_what_makers_write_around_them() {
+        for (text, expected) in [
+            ("389-Directory/2.3.10 B2023.1", Some("2.3.10")),
+            ("LDAP Agent for Novell eDirectory 8.8 SP8 (20804.04)", Some("8.8")),
+            ("OpenDJ Server 4.4.11", Some("4.4.11")),
+            ("4.17.12-Debian", Some("4.17.12-Debian")),
+            ("Oracle-Directory-Server-Enterprise-Edition/11.1.1.7.0", Some("11.1.1.7.0")),
+            ("none", None),
+        ] {
+            assert_eq!(number(text).as_deref(), expected, "{text}");
+        }
+    }
 
     #[test]
     fn the_request_is_well_formed() {

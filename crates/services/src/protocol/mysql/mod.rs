@@ -61,10 +61,47 @@ fn name_version(stated: &str) -> (&'static str, Option<String>) {
         let own = plain.strip_prefix("5.5.5-").unwrap_or(plain);
         return ("MariaDB", some(&own.replacen("-MariaDB", "", 1)));
     }
-    if let Some((_, tidb)) = plain.split_once("-TiDB-v") {
-        return ("TiDB", some(tidb));
+    // Others that speak the protocol put the version they imitate first and their own behind their name.
+    for (mark, product) in OTHERS {
+        if let Some((_, own)) = plain.split_once(mark) {
+            let own = own.trim_start_matches(['-', 'v', '.', ' ']);
+            return (product, some(own.split(' ').next().unwrap_or_default()));
+        }
+    }
+    for (mark, product) in IN_FRONT {
+        if let Some((own, _)) = plain.split_once(mark) {
+            return (product, some(own));
+        }
+    }
+    if percona(plain) {
+        return ("Percona Server", some(plain));
     }
     ("MySQL", some(plain))
+}
+
+/// Products by the mark in front of their own version.
+const OTHERS: [(&str, &str); 6] = [
+    ("-TiDB-", "TiDB"),
+    ("-OceanBase", "OceanBase"),
+    ("mysql_aurora", "Amazon Aurora MySQL"),
+    ("-PolarDB-X-", "PolarDB-X"),
+    ("-Doris-", "Apache Doris"),
+    ("-Dolt-", "Dolt"),
+];
+
+/// Products by the mark behind their own version.
+const IN_FRONT: [(&str, &str); 4] =
+    [("-ClickHouse", "ClickHouse"), ("-Vitess", "Vitess"), ("-Dolt", "Dolt"), ("-maxscale", "MaxScale")];
+
+/// Whether a version is built as Percona documents its own: the upstream version, a dash, and a build number of digits alone
+/// (`8.0.36-28`, `5.7.44-48`). Distributions put letters there.
+fn percona(version: &str) -> bool {
+    let Some((upstream, build)) = version.split_once('-') else { return false };
+    let numbers = |text: &str, parts: std::ops::RangeInclusive<usize>| {
+        let list: Vec<&str> = text.split('.').collect();
+        parts.contains(&list.len()) && list.iter().all(|p| !p.is_empty() && p.len() <= 3 && p.bytes().all(|b| b.is_ascii_digit()))
+    };
+    numbers(upstream, 3..=3) && numbers(build, 1..=2)
 }
 
 fn error(packet: &[u8]) -> Option<Found> {
@@ -108,6 +145,16 @@ mod tests {
             ("5.7.44-log", "MySQL", Some("5.7.44")),
             ("8.0.11-TiDB-v7.5.1", "TiDB", Some("7.5.1")),
             ("custom", "MySQL", None),
+            ("8.0.36-28", "Percona Server", Some("8.0.36-28")),
+            ("5.7.44-48-log", "Percona Server", Some("5.7.44-48")),
+            ("8.0.35-27.1", "Percona Server", Some("8.0.35-27.1")),
+            ("8.0.40-0ubuntu0.24.04.1", "MySQL", Some("8.0.40-0ubuntu0.24.04.1")),
+            ("5.7.25-OceanBase-v4.2.1.2", "OceanBase", Some("4.2.1.2")),
+            ("8.0.mysql_aurora.3.04.0", "Amazon Aurora MySQL", Some("3.04.0")),
+            ("21.3.2.5-ClickHouse", "ClickHouse", Some("21.3.2.5")),
+            ("8.0.30-Vitess", "Vitess", Some("8.0.30")),
+            ("5.5.5-10.6.18-MariaDB-0ubuntu0.22.04.1", "MariaDB", Some("10.6.18-0ubuntu0.22.04.1")),
+            ("10.4.34-MariaDB-1:10.4.34+maria~ubu2004-log", "MariaDB", Some("10.4.34-1:10.4.34+maria~ubu2004")),
         ] {
             assert_eq!(name_version(stated), (product, version.map(String::from)), "{stated}");
         }

@@ -71,10 +71,11 @@ fn read(bytes: &[u8]) -> Reading {
                 ended |= !let_in;
             }
             b'E' => {
-                let Some((code, message)) = error(body) else {
+                let Some(Complaint { code, message, maker }) = error(body) else {
                     return Reading::Foreign;
                 };
                 found.refuses = message.contains("pg_hba.conf");
+                found.product = maker.map(Into::into);
                 shown.push(format!("{code} {message}"));
                 (proven, ended) = (true, true);
             }
@@ -129,23 +130,42 @@ fn demand(body: &[u8]) -> Option<&'static str> {
     })
 }
 
-/// SQLSTATE and message of an error: fields of a letter and a string each, ended by a zero.
-fn error(body: &[u8]) -> Option<(String, String)> {
-    let (mut severity, mut code, mut message) = (false, None, None);
+/// An error, and whose it is as far as its form tells.
+struct Complaint {
+    code: String,
+    message: String,
+    maker: Option<&'static str>,
+}
+
+/// An error's fields: a letter and a string each, ended by a zero.
+fn error(body: &[u8]) -> Option<Complaint> {
+    let (mut severity, mut plain, mut code, mut message, mut file) = (false, false, None, None, None);
     let mut at = 0;
     while *body.get(at)? != 0 {
         let (value, after) = c_string(body, at + 1)?;
         let value = tidy(&String::from_utf8_lossy(value), 200);
         match body[at] {
             b'S' => severity = true,
+            b'V' => plain = true,
             b'C' => code = Some(value),
             b'M' => message = Some(value),
+            b'F' => file = Some(value),
             _ => {}
         }
         at = after;
     }
     let code = code.filter(|c| c.len() == 5 && c.bytes().all(|b| b.is_ascii_alphanumeric()))?;
-    severity.then_some((code, message?))
+    let message = message.filter(|_| severity)?;
+    // PostgreSQL names the C file that complains and, since 9.6, the severity in English. PgBouncer writes neither, and speaks
+    // for a server that it has not asked; others that imitate the protocol write what they like.
+    let bouncer = ["no such database: ", "no such user: ", "no such user", "pgbouncer cannot connect to server"];
+    let maker = match (plain, file) {
+        (_, Some(file)) if file.ends_with(".c") => Some("PostgreSQL"),
+        (true, _) => Some("PostgreSQL"),
+        (false, None) if bouncer.iter().any(|text| message.starts_with(text)) => Some("PgBouncer"),
+        _ => None,
+    };
+    Some(Complaint { code, message, maker })
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 
 use super::{Codec, Found, Reading};
 use crate::bytes::{be, le};
+use model::service::Confidence;
 
 pub(crate) const CODEC: Codec = Codec { name: "rdp-x224", request: Some(request), unasked: false, read };
 
@@ -30,21 +31,41 @@ fn read(bytes: &[u8]) -> Reading {
     if !head {
         return Reading::Foreign;
     }
-    let security = match bytes.get(11) {
-        None => "no negotiation".to_owned(),
-        // Negotiation response (2) with the protocol chosen, or failure (3) with its reason; both say they are 8 long.
-        Some(2) if le::<2>(bytes, 13) == Some(8) => match le::<4>(bytes, 15) {
-            Some(0) => "standard RDP security".into(),
-            Some(1) => "TLS".into(),
-            Some(2) => "CredSSP".into(),
-            Some(8) => "CredSSP with early authorisation".into(),
-            _ => return Reading::Foreign,
-        },
-        Some(3) if le::<2>(bytes, 13) == Some(8) => match le::<4>(bytes, 15) {
-            Some(reason @ 1..=6) => format!("negotiation failure {reason}"),
-            _ => return Reading::Foreign,
-        },
+    let (mut product, mut confidence) = (None, None);
+    let security = match (bytes.get(11), bytes.get(12), le::<2>(bytes, 13), le::<4>(bytes, 15)) {
+        (None, ..) => "security=none-negotiated".to_owned(),
+        // Negotiation response (2) with its flags and the protocol chosen; both kinds say that they are 8 long.
+        (Some(2), Some(&flags), Some(8), Some(chosen)) => {
+            let name = match chosen {
+                0 => "standard",
+                1 => "TLS",
+                2 => "CredSSP",
+                4 => "RDSTLS",
+                8 => "CredSSP-early-authorisation",
+                16 => "RDS-AAD",
+                _ => return Reading::Foreign,
+            };
+            // xrdp has no CredSSP and always says that it takes extended client data and nothing else. Windows that is
+            // offered CredSSP takes it, or is too old to set any flag.
+            if (flags, chosen) == (1, 1) {
+                (product, confidence) = (Some("xrdp".to_owned()), Some(Confidence::SingleToken));
+            }
+            format!("security={name} flags={flags:#04x}")
+        }
+        // Or a failure (3) with its reason.
+        (Some(3), _, Some(8), Some(reason @ 1..=6)) => {
+            let why = match reason {
+                1 => "TLS required",
+                2 => "TLS not allowed",
+                3 => "no certificate",
+                4 => "inconsistent flags",
+                5 => "CredSSP required",
+                _ => "TLS with a user's certificate required",
+            };
+            format!("negotiation failure: {why}")
+        }
         _ => return Reading::Foreign,
     };
-    Reading::Is(Found { service: "rdp".into(), shown: Some(format!("X.224 connection confirm, {security}")), ..Found::default() })
+    let shown = Some(format!("X.224 connection confirm, {security}"));
+    Reading::Is(Found { service: "rdp".into(), product, confidence, shown, ..Found::default() })
 }

@@ -13,15 +13,27 @@ fn request() -> Vec<u8> {
     b"INFO server\r\n\r\n".to_vec()
 }
 
-/// Error answers that only this family gives, whether they refuse us, and whether they may come unasked.
-const ERRORS: [(&str, bool); 6] = [
+/// Error answers that only this family gives, and whether they refuse us.
+const ERRORS: [(&str, bool); 15] = [
     ("-NOAUTH Authentication required", false),
+    ("-NOAUTH HELLO must be called with the client already authenticated", false),
     ("-DENIED Redis is running in protected mode", true),
     ("-DENIED KeyDB is running in protected mode", true),
+    ("-DENIED Valkey is running in protected mode", true),
+    ("-DENIED Running in protected mode because protected mode is enabled", true),
     ("-LOADING Redis is loading the dataset in memory", false),
+    ("-LOADING KeyDB is loading the dataset in memory", false),
+    ("-LOADING Valkey is loading the dataset in memory", false),
+    ("-LOADING Dragonfly is loading the dataset in memory", false),
     ("-NOPERM this user has no permissions to run", false),
+    ("-NOPERM User default has no permissions to run", false),
     ("-ERR unknown command 'INFO', with args beginning with:", false),
+    ("-ERR unknown command `INFO`, with args beginning with:", false),
+    ("-ERR max number of clients reached", true),
 ];
+
+/// Makers that an error text can name.
+const MAKERS: [&str; 4] = ["Redis", "KeyDB", "Valkey", "Dragonfly"];
 
 fn read(bytes: &[u8]) -> Reading {
     match bytes.first() {
@@ -40,11 +52,11 @@ fn error(bytes: &[u8]) -> Reading {
     let Some(end) = bytes.iter().position(|&b| b == b'\n') else {
         return Reading::Partial;
     };
-    let product = if text.contains("KeyDB") { "KeyDB" } else { "Redis" };
+    let product = MAKERS.iter().find(|maker| text.contains(*maker));
     Reading::Is(Found {
         service: "redis".into(),
         // Descendants say NOAUTH too; only texts that name their maker name the product.
-        product: text.contains(product).then(|| product.into()),
+        product: product.map(|maker| (*maker).to_owned()),
         refuses: *refuses,
         shown: Some(tidy(&String::from_utf8_lossy(&bytes[..end.min(200)]), 200)),
         ..Found::default()
@@ -71,16 +83,26 @@ fn info(bytes: &[u8]) -> Reading {
         let value = text.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix(':'))?;
         Some(tidy(value, 64)).filter(|v| !v.is_empty())
     };
-    let Some(redis) = field("redis_version") else {
-        return Reading::Foreign;
+    let stated = |name: &str| field(name).map(|v| v.trim_start_matches("df-").trim_start_matches('v').to_owned());
+    // Those that descend from Redis, or imitate it, keep its field and add one of their own.
+    let own = [
+        ("valkey_version", "Valkey"),
+        ("dragonfly_version", "Dragonfly"),
+        ("kvrocks_version", "Apache Kvrocks"),
+        ("pika_version", "Pika"),
+        ("garnet_version", "Garnet"),
+        ("keydb_version", "KeyDB"),
+    ];
+    let own = own.iter().find_map(|(name, product)| Some((*product, stated(name)?)));
+    let redis = field("redis_version");
+    let (product, version) = match (own, &redis) {
+        (Some((product, version)), _) => (product, version),
+        // KeyDB says by which program it runs, and where its settings are.
+        (None, Some(version)) if field("executable").is_some_and(|e| e.contains("keydb")) => ("KeyDB", version.clone()),
+        (None, Some(version)) => ("Redis", version.clone()),
+        (None, None) => return Reading::Foreign,
     };
-    let (product, version) = match (field("valkey_version"), field("dragonfly_version")) {
-        (Some(version), _) => ("Valkey", version),
-        (_, Some(version)) => ("Dragonfly", version.trim_start_matches("df-v").trim_start_matches('v').to_owned()),
-        // KeyDB keeps Redis' field and adds where it runs.
-        _ if field("executable").is_some_and(|e| e.contains("keydb")) => ("KeyDB", redis.clone()),
-        _ => ("Redis", redis.clone()),
-    };
+    let redis = redis.unwrap_or_default();
     let mode = field("redis_mode").unwrap_or_default();
     Reading::Is(Found {
         service: "redis".into(),
