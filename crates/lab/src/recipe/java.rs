@@ -115,7 +115,7 @@ pub(super) const RECIPES: &[Recipe] = &[
             java(p, "-Xmx48m -cp /usr/share/java/hsqldb.jar org.hsqldb.server.Server --database.0 mem:lab --dbname.0 lab --port {port} --address 0.0.0.0")
         },
     ),
-    Recipe::slow("derby", &[Door::tcp("derby", 1527, &["drda", "derby"], &["Derby", "Apache Derby", "Apache Derby Network Server", "IBM DB2"])], |p| {
+    Recipe::slow("derby", &[Door::tcp("derby", 1527, &["drda", "derby"], &["Derby", "Apache Derby", "Apache Derby Network Server", "IBM DB2"]).version(Version::Package("libderby-java"))], |p| {
         java(
             p,
             "-Xmx48m -Dderby.system.home={dir} -Dderby.security.port=0 -cp /usr/share/java/* org.apache.derby.drda.NetworkServerControl start \

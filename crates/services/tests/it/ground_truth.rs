@@ -17,7 +17,6 @@ use tokio_util::sync::CancellationToken;
 /// Ports of which we do not know the product, or not on every port, and why. One that is mended has to go from the list.
 const NOT_YET: &[(&str, &str)] = &[
     ("gearmand", "its text protocol has no rule"),
-    ("xrdp", "its answer is any RDP server's as far as we read it"),
     ("jdwp", "the handshake would resume a suspended machine, and is not made without leave"),
     ("distcc", "says nothing to anybody who does not send it work"),
     ("jupyter", "the path that names it is not asked on every port"),
@@ -27,7 +26,6 @@ const NOT_YET: &[(&str, &str)] = &[
     ("redis-commander", "there is no rule for its page"),
     ("rabbitmq-management", "the web server beneath it is named"),
     ("hsqldb", "answers PostgreSQL's greeting as PostgreSQL does, for clients of ODBC"),
-    ("derby", "a database of DRDA; which one is not asked on every port"),
     ("h2-console", "there is no rule for its page"),
 ];
 

@@ -1,18 +1,16 @@
 //! DRDA, the protocol of Db2 and Derby: exchange of server attributes, the first message of every client and no log-in.
 //!
-//! Source: The Open Group, DRDA volume 3 (DDM): DSS, EXCSAT, EXCSATRD, SYNTAXRM. Names are in EBCDIC. Whether the database
+//! Source: The Open Group, DRDA volume 3 (DDM): DSS, EXCSAT, EXCSATRD. Names are in EBCDIC. Whether the database
 //! wants a password is left to the checks.
 
 use super::{Codec, Found, Reading};
 use crate::bytes::{be, tidy};
 
-/// Unasked, because Derby answers any bytes with a complaint in the same form.
-pub(crate) const CODEC: Codec = Codec { name: "drda-excsat", request: Some(request), unasked: true, read };
+/// Derby answers any other bytes with a complaint in the same form and hangs up; the rule's `after` leads from it to here.
+pub(crate) const CODEC: Codec = Codec { name: "drda-excsat", request: Some(request), unasked: false, read };
 
 const EXCSAT: u16 = 0x1041;
 const EXCSATRD: u64 = 0x1443;
-const SYNTAXRM: u64 = 0x124c;
-const PRCCNVRM: u64 = 0x1245;
 const EXTNAM: u16 = 0x115e;
 const MGRLVLLS: u16 = 0x1404;
 const SRVCLSNM: u16 = 0x1147;
@@ -77,7 +75,7 @@ fn read(bytes: &[u8]) -> Reading {
         return Reading::Foreign;
     }
     let (Some(inner), Some(code)) = (be::<2>(bytes, 6), be::<2>(bytes, 8)) else { return Reading::Partial };
-    if inner != length - 6 || ![EXCSATRD, SYNTAXRM, PRCCNVRM].contains(&code) {
+    if inner != length - 6 || code != EXCSATRD {
         return Reading::Foreign;
     }
     let Some(mut rest) = bytes.get(10..length as usize) else { return Reading::Partial };
@@ -97,10 +95,7 @@ fn read(bytes: &[u8]) -> Reading {
         return Reading::Foreign;
     }
     let (product, version) = name_version(class.as_deref().unwrap_or_default(), release.as_deref().unwrap_or_default());
-    let shown = match code {
-        EXCSATRD => format!("EXCSATRD class={} release={}", class.unwrap_or_default(), release.unwrap_or_default()),
-        _ => format!("reply message {code:#06x}"),
-    };
+    let shown = format!("EXCSATRD class={} release={}", class.unwrap_or_default(), release.unwrap_or_default());
     Reading::Is(Found {
         service: "drda".into(),
         product: product.map(Into::into),
