@@ -7,6 +7,7 @@ use model::Ts;
 use model::finding::Verdict;
 use model::service::Service;
 use serde::Deserialize;
+use std::collections::BTreeSet;
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -64,11 +65,11 @@ impl Identified {
                     proved.field("not_before", tls.not_before).field("not_after", tls.not_after).field("subject", &tls.subject);
             }
             if self.weak_version {
-                let weak: Vec<&str> = versions(service).filter(|v| WEAK_VERSIONS.contains(v)).collect();
+                let weak: BTreeSet<&str> = versions(service).filter(|v| WEAK_VERSIONS.contains(v)).collect();
                 if weak.is_empty() {
                     return not("no forbidden version was agreed to".into());
                 }
-                proved = proved.field("versions", weak.join(" "));
+                proved = proved.field("versions", weak.into_iter().collect::<Vec<_>>().join(" "));
             }
         }
         proved
@@ -77,5 +78,5 @@ impl Identified {
 
 /// Every version of TLS that the endpoint was seen to agree to.
 fn versions(service: &Service) -> impl Iterator<Item = &str> {
-    service.tls.iter().map(|tls| tls.version.as_str())
+    service.tls.iter().flat_map(|tls| tls.versions.iter().map(String::as_str).chain([tls.version.as_str()]))
 }

@@ -65,7 +65,10 @@ struct Runner<'a> {
 impl Runner<'_> {
     async fn run(&self, found: &Identification) -> Vec<CheckRun> {
         let at = self.endpoint.get();
-        let told = matches!(found.identity, Identity::Identified | Identity::ProtocolOnly | Identity::RefusesUs);
+        let told = matches!(
+            found.identity,
+            Identity::Identified | Identity::ProtocolOnly | Identity::RefusesUs | Identity::TlsClientCertRequired
+        );
         let service = found.service.as_ref().filter(|_| told && self.policy.ceiling.is_some());
         // What another scanner says is a hint where to look, and no ground to act on.
         let Some(service) = service.filter(|s| s.source.is_none() && self.policy.range.contains(at.ip)) else {
