@@ -1801,6 +1801,8 @@ export interface components {
             /** @description What it proves, as a headline. */
             title: components["schemas"]["TextView"];
         };
+        /** @enum {string} */
+        Confidence: "structural" | "self-named" | "single-token";
         /** @description Everything on the dashboard. */
         DashboardView: {
             /** @description Alerts. */
@@ -1964,6 +1966,7 @@ export interface components {
             /** @description First bytes of the deciding answer. */
             banner: string | null;
             closed_at: components["schemas"]["Instant"] | null;
+            confidence: components["schemas"]["Confidence"] | null;
             detection_bound_ms: components["schemas"]["Millis"] | null;
             /**
              * @description All three in one word.
@@ -2011,8 +2014,13 @@ export interface components {
             /** @description And why. */
             reason: components["schemas"]["Reason"];
             service: components["schemas"]["ServiceView"] | null;
+            /** @description SHA-256 of the first 4 KiB of the deciding answer, lower-case hex. */
+            sha256: string | null;
             /** @description What the latest observation said. */
             state: components["schemas"]["State"];
+            thorough_at: components["schemas"]["Instant"] | null;
+            /** @description Everything that was asked, in order, whether or not it was answered. */
+            tried: string[];
             /** @description Seen from. */
             vantage: string;
             worst_finding: components["schemas"]["Severity"] | null;
@@ -2414,7 +2422,7 @@ export interface components {
             silent_span: components["schemas"]["Millis"];
         };
         /** @enum {string} */
-        Identity: "identified" | "protocol-only" | "silent" | "closes-at-once" | "closes-on-data" | "refuses-us" | "unrecognised" | "excluded" | "unreachable";
+        Identity: "identified" | "protocol-only" | "silent" | "closes-at-once" | "closes-on-data" | "refuses-us" | "tls-client-cert-required" | "middlebox" | "excluded" | "unreachable";
         /**
          * @description What an import does with a row.
          * @enum {string}
@@ -2573,7 +2581,7 @@ export interface components {
             task: string;
             /** @description Its name; null once it was removed. */
             task_name: string | null;
-            /** @description `liveness`, `sweep`, `recheck`, `identify` or `panels`. */
+            /** @description `liveness`, `sweep`, `recheck`, `identify`, `examine` or `panels`. */
             work: string;
         };
         /** @enum {string} */
@@ -2892,8 +2900,20 @@ export interface components {
         };
         /** @description What a web server shows. */
         PanelView: {
+            /** @description What gave the product away: two things at least. */
+            evidence: string[];
+            /**
+             * Format: int32
+             * @description Hash of the site's icon, as search engines for exposed services write it.
+             */
+            favicon: number | null;
             /** @description Where the first response redirected to. */
             location: string | null;
+            /**
+             * @description Where the panel lies, when that is not the front page.
+             * @example /druid/index.html
+             */
+            path: string | null;
             /** @description Product of a recognised admin panel. */
             product: string | null;
             /** @description `http` or `https`. */
@@ -2905,8 +2925,12 @@ export interface components {
              * @description Status of the final response.
              */
             status: number;
+            /** @description Frameworks, languages and generators that the page shows. */
+            technologies: string[];
             /** @description Title of the page. */
             title: string | null;
+            /** @description Version of that product, where an answer states it. */
+            version: string | null;
         };
         /** @description A new password for oneself. */
         PasswordInput: {
@@ -3538,8 +3562,15 @@ export interface components {
         TlsView: {
             /** @description Negotiated application protocol. */
             alpn: string | null;
+            /** @description Every application protocol it was seen to agree to; empty until each was asked for. */
+            alpns: string[];
             /** @description Issuer, RFC 4514. */
             issuer: string;
+            /**
+             * @description Type and size of the certificate's key.
+             * @example RSA 2048
+             */
+            key: string | null;
             /** @description Names of the certificate. */
             names: string[];
             /** @description End of validity. */
@@ -3550,10 +3581,16 @@ export interface components {
             self_signed: boolean;
             /** @description SHA-256 of the leaf, lower-case hex. */
             sha256: string;
+            /** @description SHA-256 of the leaf that it shows to a client that names a server, where that is another one. */
+            sha256_named: string | null;
             /** @description Subject, RFC 4514. */
             subject: string;
             /** @description Negotiated version. */
             version: string;
+            /** @description Every version it was seen to agree to; empty until each was asked for. */
+            versions: string[];
+            /** @description Those of them that nobody should use any more. */
+            weak_versions: string[];
         };
         /** @description A token to make. */
         TokenInput: {
