@@ -106,7 +106,9 @@ pub struct ScanArgs {
     /// Milliseconds to wait for an answer to a probe.
     #[arg(long, value_name = "MS", default_value_t = 1_500, value_parser = clap::value_parser!(u64).range(50..=60_000))]
     pub timeout_ms: u64,
-    /// Do not ask first which hosts are up; probe the ports of every address.
+    /// Do not ask first which hosts are up; probe the ports of every address. ICMP echoes are sent all the same where they
+    /// tell what the path loses: with --rate auto when there are 24 hosts or fewer, with --retries auto one to each silent
+    /// address when answers were lost.
     #[arg(long)]
     pub no_ping: bool,
     /// Say what answers on each open port.

@@ -13,6 +13,8 @@
 //! stayed silent in it.
 
 use crate::canary::{Canaries, Kind, Outcome, Verdict};
+pub(crate) use crate::evidence::Counts;
+use crate::evidence::{Epoch, TOLERATED, Tally};
 use crate::order::mix;
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -35,10 +37,6 @@ const EPOCH_NS: u64 = SECOND;
 const CANARY_SHARE: f64 = 0.1;
 const MOST_CANARIES: f64 = 200.0;
 const LEAST_CANARIES: f64 = 10.0;
-/// Loss up to here above what is expected is nothing to slow down for: retransmission costs less.
-const TOLERATED: f64 = 0.02;
-/// One host in so many may limit its answers without anybody noticing yet.
-const WORST_ONE_IN: usize = 4;
 /// How much of an unexpected loss is believed to be the path's own without a look at it, see [`Congestion::settle`].
 const MOST_LEARNED: f64 = 0.03;
 /// At a known limit, loss above what is expected by so much means that the limit was estimated too high.
@@ -56,9 +54,6 @@ const STEP: f64 = 1.08;
 /// How long a limit is believed before more is asked for, at first and at last.
 const FIRST_HOLD_NS: u64 = 2 * SECOND;
 const LAST_HOLD_NS: u64 = 8 * SECOND;
-/// RSTs that come at this rate are not limited by who sends them (systems that limit allow up to some hundreds a second), so
-/// that missing ones are the path's.
-const UNLIMITED_RSTS: f64 = 1_000.0;
 /// Where only one host answers, what gets through at less than this is taken for the host's own limit. Canaries are a tenth of
 /// the probes, so a host that sends thirty SYN-ACKs a second looks like a path of 300; sweeping at that for its sake takes longer
 /// than asking it once more slowly at the end. Of a path that carries more, keeping to it is the only way to hear everything.
@@ -71,19 +66,6 @@ const DEAD_NS: u64 = 3 * SECOND;
 const OWN_HOLD_NS: u64 = 2 * SECOND;
 /// Epochs remembered: those whose canaries are in the air.
 const EPOCHS: usize = 64;
-
-/// What has happened so far; every number counts from the beginning of the sweep.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Counts {
-    /// Probes sent, canaries included.
-    pub sent: u64,
-    /// Answers heard.
-    pub answers: u64,
-    /// Frames that our own kernel or receiver dropped.
-    pub drops: u64,
-    /// How far the walk has come, in its own steps.
-    pub position: u64,
-}
 
 /// What the sweep is doing.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -102,79 +84,6 @@ enum Phase {
     Cruise { until: u64 },
     /// Asking for more, step by step.
     Step,
-}
-
-/// Canaries of one kind at one host in one epoch.
-#[derive(Clone, Copy, Debug, Default)]
-struct Tally {
-    decided: u32,
-    lost: u32,
-}
-
-impl Tally {
-    fn add(&mut self, other: Tally) {
-        self.decided += other.decided;
-        self.lost += other.lost;
-    }
-    fn loss(self) -> f64 {
-        if self.decided == 0 { 0.0 } else { f64::from(self.lost) / f64::from(self.decided) }
-    }
-    /// More than can be chance where this share is expected.
-    fn exceeds(self, expected: f64) -> bool {
-        let (n, p) = (f64::from(self.decided), (expected + TOLERATED).min(0.99));
-        self.lost >= 2 && f64::from(self.lost) > n * p + 3.0 * (n * p * (1.0 - p)).sqrt()
-    }
-    /// Enough above what is expected to be worth another look at what stayed silent: one deviation rather than two, because
-    /// looking twice is cheap and a missed port is not.
-    fn suspicious(self, expected: f64) -> bool {
-        let n = f64::from(self.decided);
-        self.lost >= 1 && f64::from(self.lost) > n * expected + (n * expected * (1.0 - expected)).sqrt()
-    }
-}
-
-/// A time of one rate.
-#[derive(Debug)]
-struct Epoch {
-    number: u64,
-    began: u64,
-    /// When the next began.
-    ended: Option<u64>,
-    at_start: Counts,
-    at_end: Counts,
-    /// Told to the walker, or found not to be worth it.
-    closed: bool,
-    /// Lossy for a reason that canaries do not show.
-    lossy: bool,
-    /// By slot of the host.
-    tallies: Vec<Tallies>,
-}
-
-/// Canaries of one host in one epoch, or of several, by their kind.
-#[derive(Clone, Copy, Debug, Default)]
-struct Tallies {
-    open: Tally,
-    closed: Tally,
-    echo: Tally,
-}
-
-impl Tallies {
-    fn of(&mut self, kind: Kind) -> &mut Tally {
-        match kind {
-            Kind::Open => &mut self.open,
-            Kind::Closed => &mut self.closed,
-            Kind::Echo => &mut self.echo,
-        }
-    }
-    fn add(&mut self, other: Tallies) {
-        self.open.add(other.open);
-        self.closed.add(other.closed);
-        self.echo.add(other.echo);
-    }
-    fn all(mut self) -> Tally {
-        self.open.add(self.closed);
-        self.open.add(self.echo);
-        self.open
-    }
 }
 
 /// The rate of a sweep.
@@ -287,6 +196,27 @@ impl Congestion {
         self.settle(canaries, false)
     }
 
+    /// At the beginning, no faster than this at first: where there is little to ask, all of it would be on its way before
+    /// anything is known of the path.
+    pub fn start_at(&mut self, pps: f64, now: u64) {
+        if self.phase == Phase::Climb && self.rate_pps <= START_PPS && self.expected == 0.0 {
+            self.set_rate(pps.min(self.rate_pps), now);
+        }
+    }
+
+    /// No faster than this until told otherwise, unless the path is found to take less.
+    pub fn calm(&mut self, pps: f64, now: u64) {
+        self.phase = Phase::Cruise { until: u64::MAX };
+        self.set_rate(pps.min(self.rate_pps), now);
+    }
+
+    /// On from a rate that it was told to keep to, where that was not too fast.
+    pub fn rise(&mut self) {
+        if self.phase == (Phase::Cruise { until: u64::MAX }) {
+            self.phase = Phase::Climb;
+        }
+    }
+
     /// Repetitions were answered only in part: no faster than this for a while, whatever the canaries said.
     pub fn ease(&mut self, pps: f64, now: u64) {
         let path = pps / CRUISE;
@@ -309,6 +239,7 @@ impl Congestion {
     /// The stretches that lost too much, of all that was sent: the walk is over, and nothing more is waited for.
     pub fn finish(&mut self, now: u64, counts: Counts, canaries: &mut Canaries) -> Vec<Range<u64>> {
         let mut again = self.tick(now, counts, canaries);
+        self.judge_late(now, canaries);
         self.begin_epoch(now);
         again.extend(self.settle(canaries, true));
         again
@@ -329,42 +260,6 @@ impl Congestion {
             Verdict::Lost => tally.add(Tally { decided: 1, lost: 1 }),
             Verdict::Late => tally.lost = tally.lost.saturating_sub(1),
         }
-    }
-
-    /// What the canaries of an epoch say about the path: open ports first, then echoes. Closed ports are heard when they answer
-    /// better than those, and when there is nothing else and they answer so often that nobody limits them.
-    ///
-    /// Without the hosts that have answered worst of late, if so asked: what only they lose is theirs.
-    fn evidence(&self, epoch: &Epoch, canaries: &Canaries, without_worst: bool) -> Tally {
-        let tallies = epoch.tallies.iter().enumerate();
-        let mut slots: Vec<u32> = tallies.filter(|(_, t)| t.all().decided > 0).map(|(i, _)| i as u32).collect();
-        slots.retain(|slot| !canaries.is_limited(*slot));
-        if without_worst {
-            slots.sort_by(|a, b| canaries.answering(*b).total_cmp(&canaries.answering(*a)));
-            slots.truncate(slots.len() - slots.len() / WORST_ONE_IN);
-        }
-        let mut sum = Tallies::default();
-        slots.iter().for_each(|slot| sum.add(epoch.tallies[*slot as usize]));
-        let Tallies { open, closed, echo } = sum;
-        if let Some(first) = [open, echo].into_iter().find(|tally| tally.decided > 0) {
-            // Where one kind gets through, the path carries it, and who does not answer the other kind limits that.
-            let better = |other: Tally, than: Tally| other.loss() <= than.loss() && other.decided >= than.decided.min(8);
-            return [echo, closed].into_iter().fold(first, |best, other| if better(other, best) { other } else { best });
-        }
-        let end = if epoch.ended.is_some() { epoch.at_end } else { self.counts };
-        let answers = end.answers.saturating_sub(epoch.at_start.answers) as f64;
-        let seconds = epoch.ended.map_or(0.0, |at| (at - epoch.began) as f64 / SECOND as f64);
-        let trusted = if seconds > 0.0 { answers >= UNLIMITED_RSTS * seconds } else { answers >= UNLIMITED_RSTS / 10.0 };
-        if trusted { closed } else { Tally::default() }
-    }
-
-    /// Whether what an epoch lost was lost by many hosts rather than often by a few.
-    fn is_spread(epoch: &Epoch) -> bool {
-        let lost = epoch.tallies.iter().map(|t| t.all().lost);
-        let (hosts, lost) = lost.filter(|n| *n > 0).fold((0, 0), |(hosts, all), n| (hosts + 1, all + n));
-        let among = epoch.tallies.iter().filter(|t| t.all().decided > 0).count() as u32;
-        // As many hosts as losses, as far as there are hosts: with fewer, some are hit twice by chance.
-        3 * hosts >= 2 * lost.min(among / 2) && hosts > among / WORST_ONE_IN as u32 / 2
     }
 
     /// What was lost since loss was first seen in this epoch, once that is enough to say how much. What went before tells of
@@ -449,9 +344,9 @@ impl Congestion {
         if age < INTERVAL_NS {
             return;
         }
-        let seen = self.evidence(epoch, canaries, false);
-        let sober = self.evidence(epoch, canaries, true);
-        let spread = Self::is_spread(epoch);
+        let seen = epoch.evidence(self.counts, canaries, false);
+        let sober = epoch.evidence(self.counts, canaries, true);
+        let spread = epoch.is_spread();
         let actual = self.actual_pps(epoch, now);
         // Nobody to ask, or nobody whose silence would mean anything.
         let blind = now < self.blind_until || {
@@ -564,6 +459,25 @@ impl Congestion {
         }
     }
 
+    /// A pass is over that was too short to be judged while it lasted: what it lost is known now, and the next must not be as
+    /// fast.
+    fn judge_late(&mut self, now: u64, canaries: &Canaries) {
+        let known = |epoch: &Epoch| Some(epoch.evidence(self.counts, canaries, true)).filter(|seen| seen.decided > 0);
+        let open = self.epochs.iter().rev().take_while(|epoch| !epoch.closed);
+        let Some(seen) = open.map(known).find_map(|seen| seen) else { return };
+        // A path with a known limit is followed by steps.
+        if self.phase != Phase::Climb || !seen.exceeds(self.expected) {
+            return;
+        }
+        // Of few canaries, rather too much is believed to have got through than too little.
+        let through = f64::from(seen.decided - seen.lost + 1) / f64::from(seen.decided + 2);
+        let delivered = self.rate_pps * through;
+        self.epochs.iter_mut().filter(|epoch| !epoch.closed).for_each(|epoch| epoch.lossy = true);
+        self.path_pps = Some(delivered.max(1.0));
+        self.phase = Phase::Check { from_pps: self.rate_pps, from_loss: seen.loss(), before: None };
+        self.set_rate(CRUISE * delivered, now);
+    }
+
     /// More is lost than expected: down to what got through, and see whether that helps.
     fn overload(&mut self, now: u64, seen: Tally, actual: f64, canaries: &mut Canaries) {
         let loss = seen.loss();
@@ -613,6 +527,16 @@ impl Congestion {
         };
         let mut target = CRUISE * delivered;
         let mut remember = None;
+        // All that is known is that one host answers only so often, more seldom than paths are limited: that is its own limit,
+        // until another host says otherwise. Of few canaries at a high rate, two more answers would have made it a path's.
+        let at_most = actual * f64::from(seen.decided - seen.lost + 2) / f64::from(seen.decided.max(1));
+        if before.is_some() && canaries.hosts().0 == 1 && at_most < HOST_LIMIT_PPS {
+            canaries.set_all_apart();
+            self.phase = Phase::Climb;
+            self.path_pps = None;
+            self.set_rate(from_pps, now);
+            return;
+        }
         if let Some(before) = before {
             match before {
                 // Less got through than at the higher rate, in proportion: the path loses this share at any rate. On a path
@@ -625,15 +549,6 @@ impl Congestion {
                     return;
                 }
                 Some(_) => {}
-                // All that is known is that one host answers only so often, more seldom than paths are limited: that is its own
-                // limit, until another host says otherwise.
-                None if canaries.hosts().0 == 1 && delivered < HOST_LIMIT_PPS => {
-                    canaries.set_all_apart();
-                    self.phase = Phase::Climb;
-                    self.path_pps = None;
-                    self.set_rate(from_pps, now);
-                    return;
-                }
                 // Nine tenths of what got through should have got through. Half shows the two apart.
                 None => target = target.min(0.5 * self.rate_pps),
             }
@@ -674,7 +589,7 @@ impl Congestion {
             if epoch.closed || epoch.ended.is_none() || !all && !canaries.decided(epoch.number) {
                 continue;
             }
-            let seen = self.evidence(epoch, canaries, false);
+            let seen = epoch.evidence(self.counts, canaries, false);
             let lossy = epoch.lossy || seen.suspicious(self.expected);
             if !epoch.lossy && self.path_pps.is_none() {
                 // A path that has shown no limit teaches what it loses anyway, a second's canaries at a time.

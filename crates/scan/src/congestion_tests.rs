@@ -364,3 +364,52 @@ fn canaries_that_die_do_not_hold_a_sweep_at_the_floor() {
     assert!(run.sent_pps(3.5, 5.0) < 500.0, "{}", run.sent_pps(3.5, 5.0));
     assert!(run.sent_pps(13.0, 14.0) > 50_000.0, "{}", run.sent_pps(13.0, 14.0));
 }
+
+#[test]
+fn a_pass_too_short_to_be_judged_is_judged_when_it_is_over() {
+    let (mut congestion, mut canaries) = (Congestion::new(100_000, 0), Canaries::default());
+    congestion.start_at(4_000.0, 0);
+    canaries.heard(ip(1), Ask::Syn(80), true, MS);
+    // Two hundred probes in fifty milliseconds, six canaries among them, of which one is answered.
+    for ms in 0..6 {
+        assert!(canaries.next(congestion.epoch(), (2 + 5 * ms) * MS).is_some());
+    }
+    canaries.heard(ip(1), Ask::Syn(80), true, 40 * MS);
+    let counts = Counts { sent: 206, answers: 2, position: 200, ..Counts::default() };
+    assert!(congestion.tick(50 * MS, counts, &mut canaries).is_empty());
+    assert_eq!(congestion.rate_pps(), 4_000, "nobody knows yet");
+    assert_eq!(congestion.finish(300 * MS, counts, &mut canaries), [0..200]);
+    // One and another one of eight.
+    assert_eq!((congestion.rate_pps(), congestion.path_rate_pps()), (900, Some(1_000)));
+    // The next passes are as short, and nothing of theirs is lost: it does not become slower still.
+    congestion.begin_pass(300 * MS);
+    assert!(congestion.finish(350 * MS, counts, &mut canaries).is_empty());
+    assert_eq!(congestion.rate_pps(), 900);
+}
+
+#[test]
+fn a_modest_start_and_a_calm_wave_are_kept_to() {
+    let (mut congestion, mut canaries) = (Congestion::new(100_000, 0), Canaries::default());
+    congestion.start_at(500.0, 0);
+    assert_eq!(congestion.rate_pps(), 500);
+    // Nobody answers, so it doubles.
+    let mut counts = Counts::default();
+    let mut to = |congestion: &mut Congestion, from_ms: u64, to_ms: u64| {
+        for ms in (from_ms..to_ms).step_by(10) {
+            counts.sent += u64::from(congestion.rate_pps()) / 100;
+            congestion.tick(ms * MS, counts, &mut canaries);
+        }
+        congestion.rate_pps()
+    };
+    let climbed = to(&mut congestion, 10, 1_000);
+    assert!(climbed > 50_000, "{climbed}");
+    // A start is one only at the beginning.
+    congestion.start_at(500.0, 1_000 * MS);
+    assert_eq!(congestion.rate_pps(), climbed);
+    congestion.calm(1_000.0, 1_000 * MS);
+    assert_eq!(to(&mut congestion, 1_010, 4_000), 1_000);
+    assert_eq!(congestion.path_rate_pps(), None, "nothing is known of the path");
+    congestion.rise();
+    let climbed = to(&mut congestion, 4_010, 4_600);
+    assert!(climbed > 10_000, "{climbed}");
+}

@@ -10,6 +10,7 @@
 mod admission;
 mod api;
 mod ask;
+mod calls;
 mod canary;
 mod capability;
 mod cells;
@@ -18,6 +19,7 @@ mod connect;
 mod cookie;
 mod datagram;
 mod engine;
+mod evidence;
 pub mod external;
 mod frame;
 mod gate;

@@ -2,6 +2,7 @@
 
 use crate::api::{Found, Progress};
 use crate::ask::{Answer, Ask, Said, now};
+use crate::calls::{self, Calls};
 use crate::cells::{Bits, Cells};
 use crate::hosts::Hosts;
 use crate::limited::{Limited, Question};
@@ -57,8 +58,8 @@ pub(crate) enum Plan {
     All(u64),
     /// These, from this place of the list on.
     Listed(Vec<u64>, usize),
-    /// Those that are worth asking again, from this one on.
-    Chosen(u64),
+    /// Those that are worth asking again, from this one on, after so many of a list.
+    Chosen(u64, u64),
     /// Parts of all.
     Parts(Stretches),
     /// An echo to each host never heard of, from this one on.
@@ -78,6 +79,9 @@ const QUICKLY_PPS: f64 = 20.0;
 /// How long the first pass of a sweep that repeats is listened to at least, though nobody who was heard of owes an answer: what
 /// is on its way would look like an answer to a repetition. Longer than answers of most networks take.
 const SETTLING: Duration = Duration::from_millis(50);
+
+/// So many cells of few hosts are a small sweep: at the thousand a second that any path takes, seconds of work.
+pub(crate) const SMALL: u64 = 8_192;
 
 /// UDP is answered by programs, which take longer than a kernel takes to refuse or accept a connection.
 const UDP_WAIT: Duration = Duration::from_millis(500);
@@ -111,6 +115,11 @@ pub(crate) struct PortWalk<'a> {
     only_udp: bool,
     /// Silent UDP ports being asked again.
     slowly: Slowly,
+    /// The rate follows the path, and there are few hosts: what silence of theirs is loss is found out, at the price of seconds.
+    pub(crate) few: bool,
+    calls: Calls,
+    /// The path has been found to have a limit.
+    pub limited_path: bool,
 }
 
 impl<'a> PortWalk<'a> {
@@ -143,7 +152,19 @@ impl<'a> PortWalk<'a> {
             udp: Doubts::default(),
             only_udp: false,
             slowly: Slowly::default(),
+            few: false,
+            calls: Calls::default(),
+            limited_path: false,
         }
+    }
+
+    /// The rate follows the path: few hosts are asked for an echo as well. False when there are many.
+    pub fn begin_calling(&mut self) -> bool {
+        self.few = self.hosts.len() <= calls::MOST_HOSTS;
+        if self.few && self.cells.questions() >= calls::LEAST_QUESTIONS {
+            self.calls = Calls::new(self.hosts.len() as u32);
+        }
+        self.few
     }
 
     /// Begins the n-th pass over everything that is not settled.
@@ -362,14 +383,17 @@ impl Walk for PortWalk<'_> {
                 if open { self.question(cell, found) } else { Draw::Skipped }
             }
             Plan::Listed(cells, next) => {
-                let Some(&cell) = cells.get(*next) else { return self.draw_chosen(0, found) };
+                let Some(&cell) = cells.get(*next) else {
+                    let before = cells.len() as u64;
+                    return self.draw_chosen(0, before, found);
+                };
                 *next += 1;
                 let sampled = self.again.as_ref().is_some_and(|again| again.samples(cell));
                 if self.settled.get(cell) && !sampled { Draw::Skipped } else { self.question(cell, found) }
             }
-            Plan::Chosen(next) => {
-                let next = *next;
-                self.draw_chosen(next, found)
+            Plan::Chosen(next, before) => {
+                let (next, before) = (*next, *before);
+                self.draw_chosen(next, before, found)
             }
             Plan::Echoes(next) => {
                 let next = *next;
@@ -381,6 +405,15 @@ impl Walk for PortWalk<'_> {
     fn urgent(&mut self, now: Instant) -> Option<(u32, Ask, u8)> {
         if let Some((host, port, attempt)) = self.guard.as_mut().and_then(|guard| guard.next_control(now)) {
             return Some((host, Ask::Syn(port), attempt));
+        }
+        let hosts = &self.hosts;
+        let wanted = |host: u32, again: bool| {
+            let host = hosts.get(host);
+            let known = host.up == Some(Reason::EchoReply) || again && host.up.is_some();
+            host.way.is_open() && host.way != WayId::KERNEL && !known
+        };
+        if let Some(host) = self.calls.next(now, wanted) {
+            return Some((host, Ask::Echo, 0));
         }
         let (settled, cells, hosts) = (&self.settled, &self.cells, &self.hosts);
         if let Some(limited) = self.limited.as_mut().filter(|limited| limited.is_under_way()) {
@@ -484,7 +517,8 @@ impl Walk for PortWalk<'_> {
 
     fn position(&self) -> u64 {
         match &self.plan {
-            Plan::All(next) | Plan::Chosen(next) => *next,
+            Plan::All(next) => *next,
+            Plan::Chosen(next, before) => next.saturating_add(*before),
             Plan::Listed(_, next) => *next as u64,
             Plan::Parts(stretches) => stretches.walked(),
             Plan::Echoes(next) => u64::from(*next),
@@ -549,7 +583,12 @@ impl WalkAgain for PortWalk<'_> {
             }
             Plan::Parts(stretches) => Plan::Parts(stretches.parts(parts)),
             // What is worth it is asked again by the next wave.
-            Plan::Chosen(_) => Plan::Chosen(u64::MAX),
+            Plan::Chosen(_, before) if self.few && self.cells.len() <= SMALL => {
+                // Of so few, what else is silent there costs no more than a second look at what was chosen.
+                let parts = parts.iter().map(|part| part.start.saturating_sub(before)..part.end.saturating_sub(before));
+                Plan::Parts(Stretches::new(parts.collect()))
+            }
+            Plan::Chosen(..) => Plan::Chosen(u64::MAX, 0),
             Plan::Echoes(_) => Plan::Echoes(u32::MAX),
         };
     }

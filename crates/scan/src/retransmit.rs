@@ -13,6 +13,7 @@
 //! the neighbours in the same network. l is measured: endpoints known to be open are asked again. Worths are kept as half
 //! octaves, -2·log2, of which small ones are good, so that all a cell costs is the sum of two bytes.
 
+use crate::calls::MOST_HOSTS;
 use crate::hosts::Hosts;
 use crate::order::mix;
 use std::collections::{HashSet, VecDeque};
@@ -178,9 +179,13 @@ impl Ranking {
             silent[usize::from(rank)] += left;
             has_near.push(rank != NEVER && networks.contains(&network(hosts.ip(i as u32))));
         }
+        // Few hosts have few neighbours to learn a port from; what they have is how many of their ports are open, and a port
+        // that is not a usual one is believed to be half as likely.
+        let open = f64::from(hits.iter().sum::<u32>()) / (f64::from(questions.max(1)) * f64::from(alive.max(1)));
+        let open = if hosts.len() <= MOST_HOSTS { open } else { 0.0 };
         let on_alive: Vec<u8> = (0..questions)
             .map(|question| {
-                let prior = if is_common(question) { PRIOR_COMMON } else { PRIOR_OTHER };
+                let prior = if is_common(question) { PRIOR_COMMON + open } else { PRIOR_OTHER + open / 2.0 };
                 let likely = (f64::from(hits[question as usize]) + PRIOR_HOSTS * prior) / (f64::from(alive) + PRIOR_HOSTS);
                 worth(likely)
             })

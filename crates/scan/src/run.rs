@@ -19,6 +19,7 @@ use crate::syn::SynAsker;
 use crate::tap::{Seen, Tap};
 use crate::tempo::{CEILING_PPS, Tempo};
 use crate::walk::{Asker, End, Tally, WalkAgain, Walker};
+use crate::waves::KNOCK_PPS;
 use crate::way::{Way, WayId, Ways};
 use model::{IpRange, Scope};
 use std::io;
@@ -249,7 +250,7 @@ impl Run {
     /// Asks every silent cell so many times, and tells what stayed silent.
     pub async fn ports(&mut self, walk: &mut PortWalk<'_>, tries: u8) -> Result<End, ScanError> {
         let began = Instant::now();
-        walk.limited = self.walker.tempo.is_some().then(Default::default);
+        self.begin_following(walk);
         for attempt in 0..tries {
             if crate::walk::Walk::outstanding(walk) == 0 {
                 walk.spare(u64::from(tries - attempt));
@@ -267,6 +268,17 @@ impl Run {
             return Ok(End::Cancelled);
         }
         self.tell_silent(walk, tries).await
+    }
+
+    /// Where the rate follows the path: hosts with open ports are looked after, and where there are few hosts, what tells of
+    /// the path is asked first and the rate is modest at first.
+    fn begin_following(&mut self, walk: &mut PortWalk<'_>) {
+        let Some(tempo) = &mut self.walker.tempo else { return };
+        walk.limited = Some(Default::default());
+        if walk.begin_calling() {
+            let now = Instant::now();
+            self.walker.lease.set_rate(tempo.start(walk.cells.len(), now), now);
+        }
     }
 
     /// One pass, and again over the stretches of it that the path lost, at the rate that it was found to take.
@@ -287,8 +299,9 @@ impl Run {
     /// Asks every cell once and then those again that are worth it, and tells what stayed silent.
     pub async fn ports_choosing(&mut self, walk: &mut PortWalk<'_>) -> Result<End, ScanError> {
         let began = Instant::now();
-        walk.limited = self.walker.tempo.is_some().then(Default::default);
+        self.begin_following(walk);
         walk.begin_choosing();
+        let mut knocked = false;
         let mut first_sent = None;
         let mut more = true;
         while more {
@@ -298,11 +311,18 @@ impl Run {
             }
             // Hosts never heard of are waited for once, from the first pass on, and while others are asked again.
             let last_sent = *first_sent.get_or_insert(self.walker.tally.last_sent.unwrap_or(Instant::now()));
+            walk.limited_path = self.walker.tempo.as_ref().is_some_and(|tempo| tempo.path_rate_pps().is_some());
             more = walk.next_wave();
-            if let (Some(share), Some(tempo)) = (walk.answered_share(), &mut self.walker.tempo) {
+            if let Some(tempo) = &mut self.walker.tempo {
                 let now = Instant::now();
-                let pps = tempo.ease(share, now);
-                self.walker.lease.set_rate(pps, now);
+                let pps = match walk.answered_share() {
+                    _ if walk.is_knocking() => Some(tempo.calm(KNOCK_PPS, now)),
+                    share => share.map(|share| tempo.ease(share, now)),
+                };
+                pps.into_iter().for_each(|pps| self.walker.lease.set_rate(pps, now));
+                if std::mem::replace(&mut knocked, walk.is_knocking()) && !knocked {
+                    tempo.rise();
+                }
             }
             let left = (last_sent + self.timeout).saturating_duration_since(Instant::now());
             if left.is_zero() {

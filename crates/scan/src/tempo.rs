@@ -19,6 +19,11 @@ const TICK: Duration = Duration::from_millis(10);
 /// How much of a stall is caught up. Less than at a fixed rate: what a path takes in a second it need not take at once.
 const CATCH_UP_NS: u64 = 5_000_000;
 
+/// Where there is little to ask, a sweep starts so slowly that all of it would take half a second, but no slower than this. As
+/// the rate doubles every tenth of a second, it costs two or three of these.
+const START_SHARE: f64 = 2.0;
+const LEAST_START_PPS: f64 = 500.0;
+
 /// How much of the rate is left at least when repetitions are answered in part: hosts may drop what they do not answer.
 const LEAST_EASE: f64 = 0.25;
 
@@ -179,6 +184,24 @@ impl Tempo {
         self.congestion.ease(pps, self.nanos(now));
         tracing::debug!(rate_pps = self.congestion.rate_pps(), share, "eased, {}", self.congestion);
         self.congestion.rate_pps()
+    }
+
+    /// There is so much to ask: the rate to start at.
+    pub fn start(&mut self, cells: u64, now: Instant) -> u32 {
+        let pps = (START_SHARE * cells as f64).max(LEAST_START_PPS);
+        self.congestion.start_at(pps, self.nanos(now));
+        self.congestion.rate_pps()
+    }
+
+    /// No faster than this until [`Tempo::rise`]. The new rate.
+    pub fn calm(&mut self, pps: u32, now: Instant) -> u32 {
+        self.congestion.calm(f64::from(pps), self.nanos(now));
+        self.congestion.rate_pps()
+    }
+
+    /// The rate follows the path again.
+    pub fn rise(&mut self) {
+        self.congestion.rise();
     }
 
     /// Sends no canaries and keeps the rate until told otherwise.

@@ -6,13 +6,18 @@
 //! hosts never heard of are asked for an echo, where that finds more of them than their ports would, and waves go down the ranking,
 //! each asking whatever is still silent and worth it, as far as the budget goes. Hosts that turn out to lose answers are asked
 //! beyond it. Endpoints known by name are asked twice more in any case. Two bits for each cell while this lasts.
+//!
+//! Where the rate follows the path and there are few hosts, nothing heard at all may be the path's doing: then the most
+//! promising cells are asked again slowly, and if that is answered, everything. And of few cells, all may be repeated: that
+//! costs seconds.
 
 use crate::api::Found;
 use crate::ask::{Answer, Ask, Said};
 use crate::cells::Bits;
 use crate::hosts::{Host, TICK};
-use crate::ports::{Plan, PortWalk};
+use crate::ports::{Plan, PortWalk, SMALL};
 use crate::retransmit::{BUDGET_SHARE, LossSample, MOST_AGAIN, OpenCell, Ranking};
+use crate::stretch::Stretches;
 use crate::walk::{Draw, Walk};
 use crate::way::WayId;
 use model::catalog::Catalog;
@@ -50,6 +55,18 @@ const MOST_INSISTING: u8 = 12;
 /// A host is insisted on as long as one in so many questions is answered.
 const INSIST_ONE_IN: u32 = 200;
 
+/// How many cells of hosts that nothing was heard of are asked again slowly, and how slowly: two seconds, at a rate at which a
+/// path that carries anything carries a good part.
+const KNOCKS: u64 = 2_000;
+pub(crate) const KNOCK_PPS: u32 = 1_000;
+
+/// Where more than one in so many is lost, few hosts are walked anew: by then the rate is another one.
+const LOST_ONE_IN: u32 = 4;
+
+/// What is taken for lost at least where a path has shown a limit: what the sweep lost until it knew, and at every step above it.
+/// One repetition of everything makes that negligible.
+const LIMITED_LOSS: f64 = 0.01;
+
 /// How often waves start over because hosts have been heard of that had been silent.
 const MOST_LATE: u8 = 2;
 
@@ -79,6 +96,8 @@ pub(crate) struct Again {
     repaired: u64,
     /// Hosts never heard of have been asked for an echo.
     called: bool,
+    /// It has been looked whether it was the path that nothing was heard of, or all has been walked anew for what was lost.
+    anew: bool,
     /// Hosts that were up when they were ranked.
     ranked_up: u64,
     /// This wave asks hosts never heard of, so it is waited for as long as they may take.
@@ -118,6 +137,8 @@ enum Stage {
     First,
     /// There are so few cells that all of them have been repeated.
     Few,
+    /// Nothing has been heard at all, and the most promising cells are asked slowly.
+    Knocking,
     Scouting,
     /// Hosts never heard of are asked for an echo.
     Calling,
@@ -167,7 +188,8 @@ impl Again {
 
     /// A cell was answered, so many ticks after it was asked.
     pub fn settled(&mut self, cell: u64, rtt: Option<u8>) {
-        let repaired = self.stage == Stage::Scouting && self.repeated(cell) > 0 && is_since(rtt, self.since.elapsed());
+        let looks = matches!(self.stage, Stage::Scouting | Stage::Knocking);
+        let repaired = looks && self.repeated(cell) > 0 && is_since(rtt, self.since.elapsed());
         self.repaired += u64::from(repaired);
     }
 
@@ -206,7 +228,7 @@ impl PortWalk<'_> {
             ranking: None,
             threshold: 0,
             tiers: VecDeque::new(),
-            budget: (cells as f64 * BUDGET_SHARE) as u64,
+            budget: self.budget(),
             wave_left: 0,
             asked: 0,
             sample: HashMap::new(),
@@ -216,12 +238,19 @@ impl PortWalk<'_> {
             late: 0,
             repaired: 0,
             called: false,
+            anew: false,
             ranked_up: 0,
             asks_unheard: false,
             wave: HashMap::new(),
             losing: HashMap::new(),
             share: None,
         }));
+    }
+
+    /// How many repetitions there may be.
+    fn budget(&self) -> u64 {
+        let share = (self.cells.len() as f64 * BUDGET_SHARE) as u64;
+        if self.few { share.max(SMALL.min(2 * self.cells.len())) } else { share }
     }
 
     /// Begins the next wave. False when there is none.
@@ -236,6 +265,20 @@ impl PortWalk<'_> {
     /// is what the path took of the rate.
     pub fn answered_share(&self) -> Option<f64> {
         self.again.as_ref().filter(|again| matches!(again.stage, Stage::Insisting(_))).and_then(|again| again.share)
+    }
+
+    /// Whether the wave under way asks slowly, because nothing has been heard at all.
+    pub fn is_knocking(&self) -> bool {
+        self.again.as_ref().is_some_and(|again| match again.stage {
+            Stage::Knocking => true,
+            Stage::Few => self.is_unheard_of(),
+            _ => false,
+        })
+    }
+
+    /// Whether there are few hosts and nothing has been heard of any.
+    fn is_unheard_of(&self) -> bool {
+        self.few && self.hosts.iter().all(|host| host.up.is_none()) && self.hosts.iter().any(is_callable)
     }
 
     /// Share of questions that got lost, as far as it could be measured.
@@ -296,14 +339,26 @@ impl PortWalk<'_> {
                 self.plan = Plan::Listed(named, 0);
                 some
             }
-            Stage::First => self.scout(again),
+            Stage::First if !again.anew && self.is_unheard_of() => self.knock(again),
+            Stage::Knocking if again.repaired > 0 => {
+                // Of the first pass, as good as nothing came through.
+                self.walk_anew(again)
+            }
+            Stage::First | Stage::Knocking => self.scout(again),
             Stage::Scouting | Stage::Calling => {
                 for (asked, answered) in std::mem::take(&mut again.sample).into_values() {
                     again.loss.asked += asked;
                     again.loss.answered += answered;
                 }
+                let LossSample { asked, answered } = again.loss;
+                if self.few && !again.anew && asked >= 3 && asked.saturating_sub(answered) * LOST_ONE_IN > asked {
+                    // So much is lost at this rate that the first pass is worth little; what the next loses is another matter.
+                    again.loss = LossSample::default();
+                    return self.walk_anew(again);
+                }
                 let named = self.named_cells();
-                if again.loss.lost() == 0 && again.repaired == 0 && (again.late == 0 || again.loss.measured().is_some()) {
+                let clean = again.loss.lost() == 0 && again.repaired == 0 && !self.repeats_all();
+                if clean && (again.late == 0 || again.loss.measured().is_some()) {
                     // Nothing was lost and nothing was found.
                     again.stage = Stage::Done;
                     self.plan = Plan::Listed(named, 0);
@@ -344,6 +399,36 @@ impl PortWalk<'_> {
                 false
             }
         }
+    }
+
+    /// Whether the path has shown a limit, and there are so few cells that all can be repeated.
+    fn repeats_all(&self) -> bool {
+        self.limited_path && self.few && self.cells.len() <= SMALL
+    }
+
+    /// Everything silent once more, as if for the first time.
+    fn walk_anew(&mut self, again: &mut Again) -> bool {
+        (again.stage, again.anew) = (Stage::First, true);
+        self.plan = Plan::Parts(Stretches::new(std::iter::once(0..self.cells.len()).collect()));
+        true
+    }
+
+    /// The wave that looks whether it was the path that nothing was heard of: the ports on which services usually listen
+    /// first, then those asked first.
+    fn knock(&mut self, again: &mut Again) -> bool {
+        (again.stage, again.anew, again.asks_unheard) = (Stage::Knocking, true, true);
+        again.since = Instant::now();
+        let common = Catalog::builtin().common_ports();
+        let is_common = |cell: &u64| match self.cells.at(*cell, &self.hosts).1 {
+            Ask::Syn(port) => common.contains(port),
+            _ => false,
+        };
+        let all = || (0..self.cells.len()).filter(|cell| !self.settled.get(*cell));
+        let cells: Vec<u64> =
+            all().filter(is_common).chain(all().filter(|cell| !is_common(cell))).take(KNOCKS as usize).collect();
+        cells.iter().for_each(|cell| again.repeat(*cell));
+        self.plan = Plan::Listed(cells, 0);
+        true
     }
 
     /// A wave is over: which hosts lose answers.
@@ -402,7 +487,9 @@ impl PortWalk<'_> {
             .collect();
         let common = Catalog::builtin().common_ports();
         let is_common = |question| self.cells.port_of(question).is_some_and(|port| common.contains(port));
-        let ranking = Ranking::new(&self.hosts, self.cells.all_questions(), &opens, again.loss.loss(), is_common);
+        let least = if self.repeats_all() { LIMITED_LOSS } else { 0.0 };
+        let loss = again.loss.loss().max(least);
+        let ranking = Ranking::new(&self.hosts, self.cells.all_questions(), &opens, loss, is_common);
         again.ranking = Some(if again.called { ranking.called() } else { ranking });
         again.ranked_up = self.hosts.iter().filter(|host| host.up.is_some()).count() as u64;
     }
@@ -428,14 +515,14 @@ impl PortWalk<'_> {
     }
 
     /// The next silent cell that is worth asking again.
-    pub fn draw_chosen(&mut self, next: u64, found: &mut Vec<Found>) -> Draw {
+    pub fn draw_chosen(&mut self, next: u64, before: u64, found: &mut Vec<Found>) -> Draw {
         let Some(mut again) = self.again.take() else { return Draw::End };
-        let drawn = self.choose(&mut again, next, found);
+        let drawn = self.choose(&mut again, next, before, found);
         self.again = Some(again);
         drawn
     }
 
-    fn choose(&mut self, again: &mut Again, mut next: u64, found: &mut Vec<Found>) -> Draw {
+    fn choose(&mut self, again: &mut Again, mut next: u64, before: u64, found: &mut Vec<Found>) -> Draw {
         let Some(ranking) = &again.ranking else { return Draw::End };
         let insisting = matches!(again.stage, Stage::Insisting(_));
         for _ in 0..LOOKED_AT {
@@ -447,7 +534,7 @@ impl PortWalk<'_> {
                 return Draw::End;
             }
             next = cell + 1;
-            self.plan = Plan::Chosen(next);
+            self.plan = Plan::Chosen(next, before);
             let Some((host, question)) = self.cells.question(cell, &self.hosts) else { return Draw::End };
             let repeated = again.repeated(cell);
             let worthy = || ranking.worth(host, self.hosts.ip(host), question, repeated) <= again.threshold;

@@ -10,6 +10,7 @@ mod pace;
 mod resume;
 mod retransmit;
 mod tempo;
+mod tempo_few;
 mod tempo_wire;
 mod udp;
 
