@@ -16,8 +16,9 @@ async fn watched(h: &Harness) -> As {
     let asset = json!({"range": "10.0.0.0/30", "name": "Shop", "owner": "payments", "observe_until": null});
     h.send(&who, "POST", "/api/v1/assets", Some(asset)).await.expect(201);
     let target = json!({"type": "ranges", "ranges": ["10.0.0.1"]});
-    let task = json!({"kind": "full-all", "name": "Sweep", "target": target, "ports": "6379,9999", "trigger": {"type": "once"}});
-    h.send(&who, "POST", "/api/v1/tasks", Some(task)).await.expect(201);
+    let task = json!({"kind": "full-all", "name": "Sweep", "target": target, "ports": "6379,9999", "trigger": {"type": "interval", "every": 3_600_000}});
+    let task = h.send(&who, "POST", "/api/v1/tasks", Some(task)).await.expect(201);
+    h.send(&who, "POST", &format!("/api/v1/tasks/{}/run", task["id"].as_str().unwrap()), None).await.expect(200);
     let dispatcher = Dispatcher::new(h.context.clone());
     let (node, vantage) = (NodeName("local".into()), Vantage("lab".into()));
     let doors = [6379, 9999].map(|port| Endpoint::tcp("10.0.0.1".parse().unwrap(), port));
