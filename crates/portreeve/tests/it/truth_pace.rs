@@ -57,21 +57,37 @@ fn a_fixed_rate_is_exact_in_every_second() {
     }
 }
 
+/// Sweeps of a host of each of these kinds, with 31 ports served, at the rate that a path takes on which a policer lets 600
+/// packets a second through: every open port is found, nothing else, and something is said of each endpoint.
+fn behind_a_policer(kinds: &[(Kind, &[u16])], ceilings: &[&[&str]]) {
+    for &(kind, asked) in kinds {
+        let lab = LabSpec::new().host("host", 20, kind).start().unwrap();
+        let most = asked.iter().copied().max().unwrap();
+        let served: Vec<u16> = (0..30).map(|n| 50 + n * (most / 33)).collect();
+        lab.host("host").accept_on(&served, most - 1).unwrap();
+        lab.police(600, 60).unwrap();
+        let ip = lab.host("host").ip(false);
+        let served: BTreeSet<u16> = served.into_iter().chain([most - 1]).collect();
+        for (&asked, ceiling) in asked.iter().flat_map(|asked| ceilings.iter().map(move |ceiling| (asked, ceiling))) {
+            let ports = format!("1-{asked}");
+            let truth: BTreeSet<(IpAddr, u16)> = served.iter().filter(|port| **port <= asked).map(|&port| (ip, port)).collect();
+            let args = ["10.99.7.20", "-p", &ports, "--method", "syn", "--no-ping", "--all-states", "--timeout-ms", "500"];
+            let output = scan(&lab, &[&args[..], &["--rate", "auto", "--retries", "auto"], ceiling].concat());
+            assert_eq!(output.code, Some(0), "{}", output.stderr);
+            let told = records(&output.stdout);
+            assert_eq!(states(&told).len(), usize::from(asked), "{kind:?}, {ports}: something is said of every endpoint");
+            let closed = told.iter().filter(|record| record["state"] == "closed").count();
+            assert_eq!(open(&told), truth, "{kind:?}, {ports}, {ceiling:?}: {closed} closed\n{}", output.stderr);
+        }
+    }
+}
+
 #[test]
 fn a_rate_that_follows_the_path_finds_everything_behind_a_policer() {
-    let lab = LabSpec::new().host("rst", 10, Kind::Refusing).start().unwrap();
-    let served: Vec<u16> = (0..30).map(|n| 50 + n * 61).collect();
-    lab.host("rst").accept_on(&served, 1_999).unwrap();
-    lab.police(600, 60).unwrap();
-    let ip = lab.host("rst").ip(false);
-    let truth: BTreeSet<(IpAddr, u16)> = served.iter().chain([&1_999]).map(|&port| (ip, port)).collect();
-    let args = ["10.99.7.10", "-p", "1-2000", "--method", "syn", "--no-ping", "--all-states", "--timeout-ms", "500"];
-    for ceiling in [&[] as &[&str], &["--max-rate", "2000"]] {
-        let output = scan(&lab, &[&args[..], &["--rate", "auto", "--retries", "auto"], ceiling].concat());
-        assert_eq!(output.code, Some(0), "{}", output.stderr);
-        let told = records(&output.stdout);
-        assert_eq!(states(&told).len(), 2_000, "something is said of every endpoint");
-        let closed = told.iter().filter(|record| record["state"] == "closed").count();
-        assert_eq!(open(&told), truth, "{closed} closed\n{}", output.stderr);
-    }
+    behind_a_policer(&[(Kind::Refusing, &[2_000])], &[&[], &["--max-rate", "2000"]]);
+}
+
+#[test]
+fn a_host_that_drops_is_found_whole_behind_a_policer() {
+    behind_a_policer(&[(Kind::Dropping, &[2_000])], &[&[]]);
 }
