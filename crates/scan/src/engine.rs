@@ -32,6 +32,15 @@ use tokio_util::sync::CancellationToken;
 pub(crate) const SLICE_HOSTS: u64 = 1 << 20;
 /// Host × port cells at work at once: a minute of work.
 const SLICE_CELLS: u64 = 1 << 26;
+/// Cells that a slice has if there are as many: at a million probes a second four seconds of work. After a slice answers are waited
+/// for, a second and a half by default; a sweep of one port in slices of 2^20 hosts would spend more time waiting than asking.
+const WORTH_A_WAIT: u64 = 1 << 22;
+
+/// Hosts in a slice, when each is asked so many questions.
+fn slice_hosts(questions: u32) -> u64 {
+    let questions = u64::from(questions.max(1));
+    (SLICE_CELLS / questions).clamp(1, SLICE_HOSTS.max(WORTH_A_WAIT / questions))
+}
 
 fn targets(wanted: &[IpRange], scope: &Scope, ports: usize, seed: u64) -> Result<Arc<Targets>, ScanError> {
     Targets::new(wanted, scope, seed).map(Arc::new).map_err(|hosts| ScanError::TooLarge { hosts, ports })
@@ -83,7 +92,7 @@ pub(crate) async fn sweep(
     let named_hosts: HashSet<IpAddr> = always_report.iter().map(|endpoint| endpoint.ip).collect();
     let mut meter = Meter::new(if retries == Retries::Auto { 1 } else { tries.into() });
     let mut keeper = Keeper::new(from.clone(), progress.clone(), run.timeout, !report_all);
-    let slices = part.slices((SLICE_CELLS / u64::from(rounds)).clamp(1, SLICE_HOSTS));
+    let slices = part.slices(slice_hosts(rounds));
     for (number, (first, count)) in slices.enumerate() {
         if (number as u64) < from.slices {
             progress.probes_total.fetch_sub(count * u64::from(rounds), Ordering::Relaxed);
@@ -222,4 +231,19 @@ pub(crate) async fn probe_endpoints(
         meter = walk.meter;
     }
     Ok(run.end(End::Done))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slice_is_as_long_as_its_wait_is_worth_and_no_larger_than_memory_allows() {
+        for (questions, hosts) in
+            [(0, 1 << 22), (1, 1 << 22), (2, 1 << 21), (4, 1 << 20), (42, 1 << 20), (64, 1 << 20), (65_536, 1 << 10)]
+        {
+            assert_eq!(slice_hosts(questions), hosts, "{questions} questions");
+        }
+        assert_eq!(slice_hosts(u32::MAX), 1);
+    }
 }

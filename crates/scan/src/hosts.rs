@@ -65,7 +65,7 @@ impl Host {
     }
 }
 
-/// The hosts at work, at most [`crate::engine::SLICE_HOSTS`] at a time.
+/// The hosts at work, a slice of a sweep at a time.
 pub(crate) struct Hosts {
     addresses: Addresses,
     list: Vec<Host>,

@@ -86,9 +86,14 @@ impl Outlet {
         let queue = Arc::new(Mutex::new(rx));
         let name = format!("scan-send-{}", tapped.interface);
         let ledger = Arc::new(Ledger::new(tapped));
-        for mut carrier in carriers {
+        let carriers: Vec<C> = carriers.into_iter().collect();
+        let several = carriers.len() > 1;
+        for (nth, mut carrier) in carriers.into_iter().enumerate() {
             let (ledger, queue) = (ledger.clone(), queue.clone());
             let send = move || {
+                if several {
+                    keep_to_core(nth);
+                }
                 // Who waits for a batch holds the queue meanwhile; who has one carries it while another waits.
                 let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv();
                 while let Some(batch) = next() {
@@ -179,6 +184,22 @@ impl Outlet {
                 return Ok(self.left());
             }
             moved.await;
+        }
+    }
+}
+
+/// Keeps the thread to the n-th of the cores that this process may use. Senders sleep and wake every tenth of a millisecond, and
+/// the kernel wakes a thread where its waker runs: left alone, all of them were seen to share one core while the other idled.
+fn keep_to_core(nth: usize) {
+    use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+    let Ok(allowed) = sched_getaffinity(None) else { return };
+    let mut cores = (0..CpuSet::MAX_CPU).filter(|&core| allowed.is_set(core)).cycle();
+    let mut own = CpuSet::new();
+    if let Some(core) = cores.nth(nth) {
+        own.set(core);
+        // Where that is forbidden, sending goes on, slower.
+        if let Err(e) = sched_setaffinity(None, &own) {
+            tracing::debug!(core, error = %e, "a sender cannot be kept to its core");
         }
     }
 }
