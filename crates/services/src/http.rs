@@ -372,7 +372,7 @@ mod tests {
             title(&bytes);
             if let Some(response) = parse(&bytes) {
                 shown(&response);
-                (response.assets(), response.icon(), response.generator(), response.cookies().count());
+                let _ = (response.assets(), response.icon(), response.generator(), response.cookies().count());
                 prop_assert!(response.body.len() <= bytes.len());
             }
         }

@@ -172,8 +172,7 @@ pub(crate) fn read(bytes: &[u8]) -> Said {
 fn agreed(messages: &[u8], more: bool) -> Said {
     let mut at = 0;
     let mut version = None;
-    loop {
-        let (Some(&kind), Some(length)) = (messages.get(at), be::<3>(messages, at + 1)) else { break };
+    while let (Some(&kind), Some(length)) = (messages.get(at), be::<3>(messages, at + 1)) {
         let Some(body) = messages.get(at + 4..at + 4 + length as usize) else { break };
         at += 4 + length as usize;
         match (kind, version) {

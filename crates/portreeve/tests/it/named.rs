@@ -11,7 +11,7 @@ use std::process::Command;
 use std::time::Duration;
 
 /// What `portreeve scan` says of one port.
-fn told<'a>(records: &'a [Value], ip: Ipv4Addr, port: u16) -> &'a Value {
+fn told(records: &[Value], ip: Ipv4Addr, port: u16) -> &Value {
     let same = |r: &&Value| r["ip"] == ip.to_string() && r["port"] == port;
     records.iter().find(same).unwrap_or_else(|| panic!("{ip}:{port} is not told: {records:#?}"))
 }

@@ -168,8 +168,11 @@ fn varint(bytes: &[u8]) -> Option<(usize, &[u8])> {
     None
 }
 
-/// Tagged fields: number and content; and what follows.
-fn tags(bytes: &[u8]) -> Option<(Vec<(usize, &[u8])>, &[u8])> {
+/// A tagged field: number and content.
+type Tag<'a> = (usize, &'a [u8]);
+
+/// Tagged fields, and what follows.
+fn tags(bytes: &[u8]) -> Option<(Vec<Tag<'_>>, &[u8])> {
     let (count, mut rest) = varint(bytes)?;
     let mut list = Vec::new();
     for _ in 0..count.min(64) {
