@@ -94,7 +94,7 @@ mod tests {
         );
         assert_eq!(
             lines.next(),
-            Some("192.0.2.1,8080,tcp,open,syn-ack,http,'=cmd|' /C calc'!A0,\"1,2\",,,,1970-01-01T00:00:00.000Z")
+            Some("192.0.2.1,8080,tcp,open,syn-ack,http,'=cmd|' /C calc'!A0,\"1,2\",,,,1970-01-01T00:00:00.000Z,,,")
         );
     }
 
