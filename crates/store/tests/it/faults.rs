@@ -75,7 +75,9 @@ async fn a_newer_schema_is_refused_by_name() {
         let text = error.to_string();
         assert!(matches!(error, StoreError::NewerSchema { .. }) && !error.is_transient(), "{text}");
         assert!(
-            text.contains("`m20991231_000001_later`") && text.contains("`m20261121_000005_identification`") && text.contains("hint: "),
+            text.contains("`m20991231_000001_later`")
+                && text.contains("`m20261121_000005_identification`")
+                && text.contains("hint: "),
             "{text}"
         );
     }
