@@ -100,9 +100,10 @@ pub(crate) fn inside_http2(rules: &Rules, port: u16) -> VecDeque<Step> {
 }
 
 /// The rest of the plan after a connection was closed on our text without an answer. HTTP servers answer nonsense with an
-/// error; what hangs up wants a binary protocol: TLS, PostgreSQL, and HTTP only then (a MongoDB says so to a GET).
+/// error; what hangs up wants a binary protocol: TLS, and then HTTP (a MongoDB says so to a GET; a CUPS hangs up on nonsense too,
+/// and after half of PostgreSQL's question it would hear nobody else for five seconds), and PostgreSQL.
 pub(crate) fn closed_on_text(rules: &Rules, rest: &VecDeque<Step>) -> VecDeque<Step> {
-    let first = [Some(Step::Tls), named(rules, "postgresql-startup"), Some(Step::Http), named(rules, "rdp-x224")];
+    let first = [Some(Step::Tls), Some(Step::Http), named(rules, "postgresql-startup"), named(rules, "rdp-x224")];
     let first = first.into_iter().flatten().filter(|s| rest.contains(s));
     distinct(first.chain(rest.iter().copied()))
 }
@@ -183,6 +184,6 @@ mod tests {
         let rules = Rules::builtin();
         let mut plan = silent(rules, 49123);
         plan.pop_front();
-        assert_eq!(names(&closed_on_text(rules, &plan))[..4], ["tls", "postgresql-startup", "http", "rdp-x224"]);
+        assert_eq!(names(&closed_on_text(rules, &plan))[..4], ["tls", "http", "postgresql-startup", "rdp-x224"]);
     }
 }

@@ -39,7 +39,7 @@ macro_rules! files {
 /// Services, most specific names first; the order decides nothing but the documentation's.
 const SERVICES: &[(&str, &str)] = files! {
     "services":
-        "ssh" "ftp" "smtp" "pop3" "imap" "telnet" "rsync" "vnc" "mysql" "nats" "redis" "memcached" "postgresql" "mongodb"
+        "ssh" "ftp" "smtp" "pop3" "imap" "telnet" "rsync" "vnc" "mysql" "nats" "nats-monitor" "redis" "memcached" "postgresql" "mongodb"
         "ldap" "rdp" "smb" "kafka" "zookeeper" "http" "elasticsearch" "docker" "etcd" "couchdb" "influxdb" "kubernetes"
         "flink" "spark" "spark-web" "hadoop" "hadoop-web" "supervisor" "weblogic" "nacos" "glassfish" "rpcbind" "nfs"
         "mountd" "nlockmgr" "rpc-statd" "oracle-tns" "mssql" "drda" "rmi" "iiop" "tls" "mqtt" "amqp" "activemq" "stomp"

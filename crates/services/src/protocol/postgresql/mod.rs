@@ -1,8 +1,12 @@
 //! PostgreSQL: a start-up message for the user `postgres`, without a password. The server answers by asking for one, by
 //! refusing, or, where it trusts everybody, by letting us in and naming its version; then we say goodbye.
 //!
-//! Source: PostgreSQL manual, "Frontend/Backend Protocol", message formats. No password is ever sent; that an open server
-//! is a finding is left to `assess`.
+//! A demand for a password is made in the same words by everybody who imitates PostgreSQL, so it names the protocol and nobody.
+//! Who demands it shows in the complaint about a message that is no password: PostgreSQL names the C file that complains, PgBouncer
+//! repeats the header, HSQLDB misses a letter. To the server that is a client that broke off, not one that guessed.
+//!
+//! Source: PostgreSQL manual, "Frontend/Backend Protocol", message formats; the complaints are those of PostgreSQL 15, PgBouncer
+//! 1.18 and HSQLDB 2.7. No password is ever sent; that an open server is a finding is left to `assess`.
 
 use super::{Codec, Found, Reading};
 use crate::bytes::{be, c_string, tidy};
@@ -17,6 +21,10 @@ fn request() -> Vec<u8> {
     bytes.extend(parameters);
     bytes
 }
+
+/// `Sync`, which nobody expects in place of a password, and of a length that no message has: PgBouncer discards the message
+/// without a word when it is well-formed.
+const NO_PASSWORD: &[u8] = b"S\0\0\0\0";
 
 /// A message: type and body.
 type Message<'a> = (u8, &'a [u8]);
@@ -55,7 +63,7 @@ fn read(bytes: &[u8]) -> Reading {
     };
     let mut found = Found { service: "postgresql".into(), product: Some("PostgreSQL".into()), ..Found::default() };
     let mut shown = Vec::new();
-    let (mut proven, mut let_in, mut ended) = (false, false, false);
+    let (mut proven, mut let_in, mut ended, mut demanded) = (false, false, false, None);
     for (kind, body) in messages {
         match kind {
             b'R' => {
@@ -63,10 +71,8 @@ fn read(bytes: &[u8]) -> Reading {
                 shown.push(demand.to_owned());
                 proven = true;
                 let_in = demand == "AuthenticationOk";
-                // What others say who imitate PostgreSQL (HSQLDB, CockroachDB, poolers), and it itself hardly ever: it has
-                // asked for a hash since 1998. So this names the protocol and nobody.
-                if demand == "AuthenticationCleartextPassword" {
-                    found.product = None;
+                if !let_in {
+                    (found.product, demanded) = (None, Some(demand));
                 }
                 ended |= !let_in;
             }
@@ -76,6 +82,10 @@ fn read(bytes: &[u8]) -> Reading {
                 };
                 found.refuses = message.contains("pg_hba.conf");
                 found.product = maker.map(Into::into);
+                if demanded == Some("AuthenticationCleartextPassword") && (&*code, &*message) == HSQLDB {
+                    (found.service, found.product) = ("hsqldb".into(), Some("HSQLDB".into()));
+                }
+                demanded = None;
                 shown.push(format!("{code} {message}"));
                 (proven, ended) = (true, true);
             }
@@ -90,7 +100,12 @@ fn read(bytes: &[u8]) -> Reading {
                 match name {
                     b"server_version" => {
                         shown.push(format!("server_version={value}"));
-                        found.version = Some(value).filter(|v| v.starts_with(|c: char| c.is_ascii_digit()));
+                        // PgBouncer's own console; for a database it repeats what the server behind it says.
+                        if value.ends_with("/bouncer") {
+                            found.product = Some("PgBouncer".into());
+                        }
+                        let version = value.strip_suffix("/bouncer").unwrap_or(&value);
+                        found.version = Some(version.to_owned()).filter(|v| v.starts_with(|c: char| c.is_ascii_digit()));
                     }
                     b"crdb_version" => found.product = Some("CockroachDB".into()),
                     _ => {}
@@ -112,6 +127,7 @@ fn read(bytes: &[u8]) -> Reading {
         // Terminate. Before authentication it would be logged as a protocol error, and closing is what a client does.
         found.farewell = Some(b"X\0\0\0\x04".to_vec());
     }
+    found.next = demanded.map(|_| NO_PASSWORD.to_vec());
     found.shown = Some(shown.join(", "));
     Reading::Is(found)
 }
@@ -137,6 +153,38 @@ struct Complaint {
     maker: Option<&'static str>,
 }
 
+/// The C files of PostgreSQL 9 to 18 that complain before a client is let in; each complaint names its own. Others that imitate the
+/// protocol name files of their own (Pgpool `pool_auth.c`, CockroachDB `auth.go`) or none.
+const POSTGRESQL: &[&str] = &[
+    "auth.c",
+    "auth-oauth.c",
+    "auth-sasl.c",
+    "auth-scram.c",
+    "backend_startup.c",
+    "crypt.c",
+    "fe-auth-scram.c",
+    "hba.c",
+    "miscinit.c",
+    "postinit.c",
+    "postmaster.c",
+    "pqcomm.c",
+    "pqformat.c",
+    "proc.c",
+];
+
+/// How PgBouncer begins its own complaints, which name no file: it speaks for a server that it has not asked.
+const PGBOUNCER: &[&str] = &[
+    "no such database: ",
+    "no such user: ",
+    "no such user",
+    "pgbouncer cannot connect to server",
+    "bad packet header: '5300000000'",
+    "client sent partial pkt in startup phase",
+];
+
+/// What HSQLDB misses in our answer to its demand: code and message.
+const HSQLDB: (&str, &str) = ("08006", "Password value not prefixed with 'p'");
+
 /// An error's fields: a letter and a string each, ended by a zero.
 fn error(body: &[u8]) -> Option<Complaint> {
     let (mut severity, mut plain, mut code, mut message, mut file) = (false, false, None, None, None);
@@ -156,13 +204,9 @@ fn error(body: &[u8]) -> Option<Complaint> {
     }
     let code = code.filter(|c| c.len() == 5 && c.bytes().all(|b| b.is_ascii_alphanumeric()))?;
     let message = message.filter(|_| severity)?;
-    // PostgreSQL names the C file that complains and, since 9.6, the severity in English. PgBouncer writes neither, and speaks
-    // for a server that it has not asked; others that imitate the protocol write what they like.
-    let bouncer = ["no such database: ", "no such user: ", "no such user", "pgbouncer cannot connect to server"];
     let maker = match (plain, file) {
-        (_, Some(file)) if file.ends_with(".c") => Some("PostgreSQL"),
-        (true, _) => Some("PostgreSQL"),
-        (false, None) if bouncer.iter().any(|text| message.starts_with(text)) => Some("PgBouncer"),
+        (_, Some(file)) if POSTGRESQL.contains(&file.as_str()) => Some("PostgreSQL"),
+        (false, None) if PGBOUNCER.iter().any(|text| message.starts_with(text)) => Some("PgBouncer"),
         _ => None,
     };
     Some(Complaint { code, message, maker })
