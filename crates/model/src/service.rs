@@ -38,6 +38,15 @@ impl Identity {
     pub const fn is_told(self) -> bool {
         matches!(self, Identity::Identified | Identity::ProtocolOnly | Identity::TlsClientCertRequired | Identity::Middlebox)
     }
+
+    /// Whether the slow lane could tell more: the port said nothing, hung up, or answered in no known protocol.
+    pub fn is_unexplained(self, service: Option<&Service>) -> bool {
+        match self {
+            Identity::Silent | Identity::ClosesAtOnce | Identity::ClosesOnData => true,
+            Identity::ProtocolOnly => service.is_some_and(|s| matches!(s.name.as_str(), "text" | "binary")),
+            _ => false,
+        }
+    }
 }
 
 words! {

@@ -23,10 +23,10 @@ use tokio_util::sync::CancellationToken;
 use wire::JobOffer;
 
 /// Endpoints talked to at a time by one job, and of those on one host. A conversation is mostly waiting, so sixty-four keep
-/// a job of 256 endpoints under half a minute. Sixteen to a host stay below the 128 half-open and idle connections that small
-/// firewalls allow a source, and get through fifty silent doors of a host that accepts everything in twenty seconds: a real
-/// service among them must not wait for all of the others.
-const TALKS: (usize, usize) = (64, 16);
+/// a job of 256 endpoints under half a minute. Thirty-two to a host stay well below the 128 half-open and idle connections that
+/// small firewalls allow a source, and get through fifty silent doors of a host that accepts everything in twelve seconds: a
+/// real service among them must not wait for all of the others.
+const TALKS: (usize, usize) = (64, 32);
 
 /// Repetitions of work that is no sweep, where the offer leaves them to us.
 const RETRIES: u8 = 1;

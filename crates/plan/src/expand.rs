@@ -141,8 +141,9 @@ pub fn expand(task: &Task, snapshot: &Snapshot) -> Expansion {
 }
 
 /// Whether the kind's work is for that endpoint: a front page is asked only of what is known to speak HTTP, or TLS and
-/// nothing else we know, because other protocols log a stray GET as an attack (Redis does); and a service that counts
-/// interrupted handshakes against us is visited only so often.
+/// nothing else we know, because other protocols log a stray GET as an attack (Redis does); a service that counts
+/// interrupted handshakes against us is visited only so often; and a port that hangs up on every question there is, each on a
+/// connection of its own, is left to the slow lane's week.
 fn is_for(kind: TaskKind, port: &PortState, now: Ts) -> bool {
     let service = port.service.as_ref();
     match kind {
@@ -153,8 +154,11 @@ fn is_for(kind: TaskKind, port: &PortState, now: Ts) -> bool {
         }
         TaskKind::ServiceIdentification => {
             let counts_visits = service.is_some_and(|s| COUNTS_VISITS.contains(&s.name.as_str()));
-            let known_since = port.identified_at.filter(|at| port.opened_at.is_none_or(|opened| *at >= opened));
-            !(counts_visits && known_since.is_some_and(|at| now.since(at) < VISIT_AGAIN))
+            let within = |at: Option<Ts>, time: Duration| {
+                at.is_some_and(|at| port.opened_at.is_none_or(|opened| at >= opened) && now.since(at) < time)
+            };
+            let hangs_up = port.identity == Some(Identity::ClosesOnData);
+            !(counts_visits && within(port.identified_at, VISIT_AGAIN) || hangs_up && within(port.thorough_at, EXAMINE_AGAIN))
         }
         _ => true,
     }
@@ -169,11 +173,9 @@ fn is_unexplained(port: &PortState, now: Ts) -> bool {
     }
     let service = port.service.as_ref();
     let ours = service.is_none_or(|s| s.source.is_none());
-    let unspoken = matches!(port.identity, Some(Identity::Silent | Identity::ClosesAtOnce | Identity::ClosesOnData));
-    let unknown =
-        port.identity == Some(Identity::ProtocolOnly) && service.is_some_and(|s| matches!(s.name.as_str(), "text" | "binary"));
+    let unexplained = port.identity.is_some_and(|identity| identity.is_unexplained(service));
     let encrypted = service.is_some_and(|s| s.tls.is_some());
-    ours && (unspoken || unknown || encrypted)
+    ours && (unexplained || encrypted)
 }
 
 /// The addresses that the work touches, as ranges.

@@ -114,6 +114,10 @@ pub struct ScanArgs {
     /// Say what answers on each open port.
     #[arg(long)]
     pub identify: bool,
+    /// Ask once more, with every question there is, what --identify left silent, hanging up or unrecognised, what speaks TLS (for
+    /// its versions), and the UDP ports that said nothing: up to 128 connections and two minutes each.
+    #[arg(long, requires = "identify")]
+    pub thorough: bool,
     /// Rules of your own for --identify, read beside the built-in catalogue; see `portreeve catalog test`.
     #[arg(long, value_name = "DIR", env = "PORTREEVE_CATALOG")]
     pub catalog: Option<PathBuf>,

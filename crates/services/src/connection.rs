@@ -100,6 +100,10 @@ pub(crate) struct Visit<'a> {
     permit: &'a dyn Permit,
     deadline: Instant,
     connections_left: u8,
+    /// Connections that may still end without an answer. Each has one of these until it gets one.
+    unanswered_left: u8,
+    /// Whether the latest connection has yet to be answered.
+    unanswered: bool,
     bytes_left: usize,
     /// What the first handshake said.
     pub(crate) observation: Option<Observation>,
@@ -113,6 +117,8 @@ impl<'a> Visit<'a> {
             permit,
             deadline: Instant::now() + budget.per_endpoint,
             connections_left: budget.max_connections,
+            unanswered_left: budget.max_unanswered,
+            unanswered: false,
             bytes_left: budget.max_bytes,
             observation: None,
         }
@@ -124,7 +130,14 @@ impl<'a> Visit<'a> {
 
     /// Whether another connection may be made and would have time to say anything.
     pub(crate) fn may_dial(&self) -> bool {
-        self.connections_left > 0 && !self.time_left().is_zero()
+        self.connections_left > 0 && self.unanswered_left > 0 && !self.time_left().is_zero()
+    }
+
+    /// The latest connection has been answered, if only by hanging up.
+    pub(crate) fn answered(&mut self) {
+        if std::mem::take(&mut self.unanswered) {
+            self.unanswered_left += 1;
+        }
     }
 
     pub(crate) fn time_left(&self) -> Duration {
@@ -137,6 +150,8 @@ impl<'a> Visit<'a> {
             return Err(NoConnection::Spent);
         }
         self.connections_left -= 1;
+        self.unanswered_left -= 1;
+        self.unanswered = true;
         let asked = Instant::now();
         self.permit.acquire(self.endpoint.ip()).await;
         self.deadline += asked.elapsed();
@@ -189,6 +204,9 @@ impl<'a> Visit<'a> {
                 }
             }
         };
+        if !bytes.is_empty() || ending != Ending::Quiet {
+            self.answered();
+        }
         Answer { bytes, ending }
     }
 

@@ -12,7 +12,7 @@ use crate::order::{self, Step, affinity};
 use crate::protocol::{Found, Reading};
 use crate::tls::Handshake;
 use crate::udp::{self, Talk};
-use crate::{Budget, Identified, Permit, http, http2, tls};
+use crate::{Budget, Identified, Permit, http, http2, panel, tls};
 use model::service::{Confidence, Identification, Identity, Tls};
 use model::udp::Payloads;
 use model::{Endpoint, InScope, Proto};
@@ -279,13 +279,13 @@ impl Inquiry<'_, '_> {
         let mut verdict = self.rules.http("/", &response);
         let (mut evidence, mut shown, mut decided) = ("http-get".to_owned(), http::shown(&response), answer.bytes.clone());
         let told = |v: &Verdict| matches!(v, Verdict::Is(f) if f.service != "http");
+        let mut kept = (answer.ending == Ending::Whole).then_some(stream);
         if !told(&verdict) {
             let port = self.port();
             let promising =
                 self.rules.follow_ups.iter().filter(|f| {
                     affinity(port, &f.ports) == 3 || f.after.as_ref().is_some_and(|after| after.is_match(&answer.bytes))
                 });
-            let mut kept = (answer.ending == Ending::Whole).then_some(stream);
             for follow_up in promising {
                 let reused = kept.take();
                 let Some(mut stream) = (match reused {
@@ -308,7 +308,17 @@ impl Inquiry<'_, '_> {
                 }
             }
         }
-        let (banner, known) = (Some(printable(&shown)), told(&verdict));
+        // 400 and nginx' 497 are what servers say to plain HTTP on a TLS port; also what they say to much else.
+        let complaint = matches!(response.status, 400 | 497) && self.ground.tls.is_none() && self.http.is_none();
+        let complaint = complaint && self.plan.contains(&Step::Tls);
+        let mut known = told(&verdict);
+        if !known
+            && !complaint
+            && let Some((found, by)) = self.console(&verdict, &response, kept.take()).await
+        {
+            (verdict, evidence, known) = (Verdict::Is(found), by, true);
+        }
+        let banner = Some(printable(&shown));
         let lasting = [&shown[..], &response.body].concat();
         let conclusion = match verdict {
             Verdict::Is(found) => self.ground.found(found, &evidence, banner, &decided),
@@ -318,9 +328,7 @@ impl Inquiry<'_, '_> {
             }
         }
         .alike(&lasting);
-        // 400 and nginx' 497 are what servers say to plain HTTP on a TLS port; also what they say to much else.
-        let complaint = matches!(response.status, 400 | 497) && self.ground.tls.is_none() && self.http.is_none();
-        if complaint && self.plan.contains(&Step::Tls) {
+        if complaint {
             self.first(Step::Tls);
             self.http = Some(conclusion);
             return Next::Go(None);
@@ -332,6 +340,30 @@ impl Inquiry<'_, '_> {
             return Next::Go(None);
         }
         Next::end(conclusion)
+    }
+
+    /// The console whose page this is, by the catalogue's panels, with what names it. What stands on a path of its own does not
+    /// name a port whose server is known: that is a part of a site, and the server is the site's.
+    async fn console(&mut self, verdict: &Verdict, response: &http::Response, kept: Option<Stream>) -> Option<(Found, String)> {
+        let server = match verdict {
+            Verdict::Unknown => None,
+            Verdict::Is(found) => Some(found),
+            Verdict::Contradiction(_) => return None,
+        };
+        let encrypted = self.ground.tls.is_some();
+        let (found, asked) = panel::console(self.visit, self.rules, response.clone(), kept, encrypted).await;
+        for path in asked {
+            self.try_now(&format!("http-get {path}"));
+        }
+        let panel = found.filter(|f| f.path.is_none() || server.is_none_or(|s| s.product.is_none()))?;
+        let found = Found {
+            service: "http".into(),
+            product: Some(panel.product),
+            version: panel.version,
+            confidence: Some(Confidence::SelfNamed),
+            ..Found::default()
+        };
+        Some((found, format!("http-get: {}", panel.evidence.join(", "))))
     }
 
     async fn ask(&mut self, mut stream: Stream, probe: &'static Probe) -> Next {

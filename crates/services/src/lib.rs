@@ -41,7 +41,10 @@ pub struct Budget {
     pub banner_wait: Duration,
     /// How long one endpoint may take in all, waiting for the [`Permit`] not counted.
     pub per_endpoint: Duration,
-    /// How many connections one endpoint may get.
+    /// How many connections one endpoint may get that it leaves without an answer.
+    pub max_unanswered: u8,
+    /// How many connections one endpoint may get in all: one that answers, or hangs up on what it does not understand, is asked
+    /// the next question at once, and costs neither side more than a round trip.
     pub max_connections: u8,
     /// How many bytes are read from one endpoint in all.
     pub max_bytes: usize,
@@ -50,15 +53,17 @@ pub struct Budget {
 }
 
 impl Default for Budget {
-    /// Four connections and six seconds for a port that never says anything. Three seconds of handshake leave room for
-    /// one lost SYN (the kernel repeats it after one second); a banner is given half a second, longer where the port
-    /// number promises one; 128 KiB hold any banner and any front page's head.
+    /// Four connections and six seconds for a port that never says anything; for one that hangs up, as many questions as there
+    /// is time for, which on a path of a tenth of a second are about twenty. Three seconds of handshake leave room for one lost
+    /// SYN (the kernel repeats it after one second); a banner is given half a second, longer where the port number promises one;
+    /// 128 KiB hold any banner and any front page's head.
     fn default() -> Self {
         Budget {
             connect: Duration::from_secs(3),
             banner_wait: Duration::from_millis(500),
             per_endpoint: Duration::from_secs(6),
-            max_connections: 4,
+            max_unanswered: 4,
+            max_connections: 48,
             max_bytes: 128 * 1024,
             thorough: false,
         }
@@ -71,6 +76,7 @@ impl Budget {
     pub fn thorough() -> Self {
         Budget {
             per_endpoint: Duration::from_secs(120),
+            max_unanswered: 128,
             max_connections: 128,
             max_bytes: 512 * 1024,
             thorough: true,
@@ -81,7 +87,13 @@ impl Budget {
     /// For the front page and the paths that tell what console it is: at most sixteen pages, of which most come over a
     /// connection that is there already.
     pub fn panels() -> Self {
-        Budget { per_endpoint: Duration::from_secs(15), max_connections: 12, max_bytes: 768 * 1024, ..Budget::default() }
+        Budget {
+            per_endpoint: Duration::from_secs(15),
+            max_unanswered: 4,
+            max_connections: 12,
+            max_bytes: 768 * 1024,
+            ..Budget::default()
+        }
     }
 }
 

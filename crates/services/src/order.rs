@@ -176,7 +176,7 @@ mod tests {
     #[test]
     fn the_thorough_budget_has_a_connection_for_every_question() {
         let steps = silent(Rules::builtin(), 49123).len();
-        assert!(usize::from(crate::Budget::thorough().max_connections) >= steps, "{steps} steps");
+        assert!(usize::from(crate::Budget::thorough().max_unanswered) >= steps, "{steps} steps");
     }
 
     #[test]

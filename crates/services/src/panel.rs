@@ -4,7 +4,7 @@
 //! What names a console is the catalogue's; whether it lets anybody in is left to the checks.
 
 use crate::bytes::tidy;
-use crate::catalog::{Fetched, Rules, Site};
+use crate::catalog::{Fetched, PanelFound, Rules, Site};
 use crate::connection::{Ending, Stream, Visit, now};
 use crate::http::Response;
 use crate::order::affinity;
@@ -20,6 +20,9 @@ const REDIRECTS: usize = 3;
 /// Paths asked beyond the front page and the icon, controls not counted: the console that the front page promises has at most
 /// three, and what shares its port with others (8080) is worth a try of each.
 const PATHS: usize = 10;
+
+/// The same where only a name is wanted, in the six seconds of an identification.
+const FEW_PATHS: usize = 6;
 
 /// A front page may be made by a program that has just been woken.
 const WAIT: Duration = Duration::from_millis(3_000);
@@ -41,11 +44,14 @@ pub async fn fetch_panel(endpoint: InScope<Endpoint>, budget: &Budget, permit: &
 struct Browser<'v, 'a> {
     visit: &'v mut Visit<'a>,
     kept: Option<(bool, Stream)>,
+    /// Every path that was asked for, in order.
+    asked: Vec<String>,
 }
 
 impl Browser<'_, '_> {
     /// One GET; `None` when what comes back is no HTTP, or the budget is spent.
     async fn get(&mut self, encrypted: bool, path: &str) -> Option<Response> {
+        self.asked.push(path.to_owned());
         if let Some((_, stream)) = self.kept.take().filter(|(kept, _)| *kept == encrypted)
             && let Some(response) = self.over(stream, encrypted, path).await
         {
@@ -96,9 +102,44 @@ fn icon_path(endpoint: Endpoint, encrypted: bool, path: &str, page: &Response) -
     }
 }
 
+/// What names the console whose front page this is: its own tokens, and those of the paths that the front page and the port
+/// promise, over the same connection. The icon is left out, which costs a request and seldom decides. With it the paths that
+/// were asked for, whatever came of them.
+pub(crate) async fn console(
+    visit: &mut Visit<'_>,
+    rules: &Rules,
+    first: Response,
+    kept: Option<Stream>,
+    encrypted: bool,
+) -> (Option<PanelFound>, Vec<String>) {
+    let mut browser = Browser { visit, kept: kept.map(|stream| (encrypted, stream)), asked: Vec::new() };
+    let mut site = Site { front: vec![first], ..Site::default() };
+    let (encrypted, _) = follow(&mut browser, &mut site, encrypted).await;
+    ask_paths(&mut browser, rules, &mut site, encrypted, FEW_PATHS).await;
+    (rules.panel(&site), browser.asked)
+}
+
+/// Goes on from the front page while it redirects and stays on the endpoint. Where that ends: whether in TLS, and the path.
+async fn follow(browser: &mut Browser<'_, '_>, site: &mut Site, encrypted: bool) -> (bool, String) {
+    let endpoint = browser.visit.endpoint();
+    let mut at = (encrypted, "/".to_owned());
+    for _ in 0..REDIRECTS {
+        let Some(last) = site.front.last().filter(|r| matches!(r.status, 301 | 302 | 303 | 307 | 308)) else { break };
+        let Some(target) = last.header("location").and_then(|l| same_endpoint(endpoint, at.0, &at.1, l)) else { break };
+        if target == at {
+            break;
+        }
+        at = target;
+        let Some(next) = browser.get(at.0, &at.1).await else { break };
+        // A redirect's own headers can give the product away where the page behind it does not.
+        site.front.push(next);
+    }
+    at
+}
+
 async fn look(visit: &mut Visit<'_>, rules: &Rules) -> Option<Panel> {
     let endpoint = visit.endpoint();
-    let mut browser = Browser { visit, kept: None };
+    let mut browser = Browser { visit, kept: None, asked: Vec::new() };
     let mut encrypted = affinity(endpoint.port, &rules.tls_ports) == 3;
     let mut first = browser.get(encrypted, "/").await;
     // Nothing, or a complaint: the other way then. A complaint that stands in both is the answer.
@@ -109,27 +150,9 @@ async fn look(visit: &mut Visit<'_>, rules: &Rules) -> Option<Panel> {
     }
     let first = first?;
     let location = first.header("location").filter(|_| (300..400).contains(&first.status)).map(str::to_owned);
-    let mut path = "/".to_owned();
     let mut site = Site { front: vec![first], ..Site::default() };
-    let mut last = site.front[0].clone();
-    for _ in 0..REDIRECTS {
-        if !matches!(last.status, 301 | 302 | 303 | 307 | 308) {
-            break;
-        }
-        let Some(target) = last.header("location").and_then(|l| same_endpoint(endpoint, encrypted, &path, l)) else {
-            break;
-        };
-        if (target.0, target.1.as_str()) == (encrypted, path.as_str()) {
-            break;
-        }
-        (encrypted, path) = target;
-        let Some(next) = browser.get(encrypted, &path).await else {
-            break;
-        };
-        // A redirect's own headers can give the product away where the page behind it does not.
-        site.front.push(next.clone());
-        last = next;
-    }
+    let (encrypted, path) = follow(&mut browser, &mut site, encrypted).await;
+    let last = site.front.last()?.clone();
     if let Some(icon) = icon_path(endpoint, encrypted, &path, &last)
         && let Some(answer) = browser.get(encrypted, &icon).await
         && answer.status == 200
@@ -138,7 +161,7 @@ async fn look(visit: &mut Visit<'_>, rules: &Rules) -> Option<Panel> {
     {
         site.favicon = Some(http::favicon_hash(&answer.body));
     }
-    ask_paths(&mut browser, rules, &mut site, encrypted).await;
+    ask_paths(&mut browser, rules, &mut site, encrypted, PATHS).await;
     let found = rules.panel(&site);
     let short = |text: &str| Some(tidy(text, 256)).filter(|t| !t.is_empty());
     let (product, version, at, evidence) = match found {
@@ -162,12 +185,12 @@ async fn look(visit: &mut Visit<'_>, rules: &Rules) -> Option<Panel> {
 
 /// Asks the paths of the consoles that the front page or the port promises. A page that has what is looked for is worth a
 /// second request for a made-up path beside it.
-async fn ask_paths(browser: &mut Browser<'_, '_>, rules: &Rules, site: &mut Site, encrypted: bool) {
+async fn ask_paths(browser: &mut Browser<'_, '_>, rules: &Rules, site: &mut Site, encrypted: bool, most: usize) {
     let mut asked = 0;
     for panel in rules.promising(browser.visit.endpoint().port, site) {
         let complete = |site: &Site| panel.judge(site).is_some_and(|found| found.version.is_some() || !panel.tells_version());
         for path in panel.paths() {
-            if asked == PATHS {
+            if asked == most {
                 return;
             }
             if complete(site) {

@@ -96,11 +96,11 @@ pub(crate) const HTTP1: &[&str] = &["http/1.1"];
 pub(crate) const HTTP2: &[&str] = &["h2"];
 
 /// Tries a handshake on a fresh connection. No server name is sent: we know the endpoint by its address only.
-pub(crate) async fn handshake(visit: &Visit<'_>, stream: Stream, wait: Duration, alpn: &[&str]) -> Handshake {
+pub(crate) async fn handshake(visit: &mut Visit<'_>, stream: Stream, wait: Duration, alpn: &[&str]) -> Handshake {
     connect(visit, stream, wait, alpn, None).await
 }
 
-async fn connect(visit: &Visit<'_>, stream: Stream, wait: Duration, alpn: &[&str], name: Option<&str>) -> Handshake {
+async fn connect(visit: &mut Visit<'_>, stream: Stream, wait: Duration, alpn: &[&str], name: Option<&str>) -> Handshake {
     let Stream::Plain(tcp) = stream else {
         return Handshake::Foreign;
     };
@@ -118,6 +118,10 @@ async fn connect(visit: &Visit<'_>, stream: Stream, wait: Duration, alpn: &[&str
     let name = named.unwrap_or(ServerName::IpAddress(visit.endpoint().ip.into()));
     let attempt = TlsConnector::from(Arc::new(config)).connect(name, tcp);
     let outcome = timeout(wait.min(visit.time_left()), attempt).await;
+    // A handshake alone is no answer: what it was made for has yet to be asked, inside.
+    if matches!(outcome, Ok(Err(_))) {
+        visit.answered();
+    }
     let leaf = recorder.leaf.lock().ok().and_then(|mut seen| seen.take());
     let seen = leaf.as_deref().and_then(describe);
     let asked = ours.0.load(Ordering::Relaxed);

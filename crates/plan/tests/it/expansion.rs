@@ -432,6 +432,8 @@ fn what_nobody_could_explain_gets_the_slow_lane_once_and_again_weekly() {
         seen(3, Identity::Silent, None, Some(week)),
         seen(4, Identity::ClosesOnData, None, None),
         seen(5, Identity::ProtocolOnly, Some("text"), None),
+        seen(10, Identity::ClosesOnData, None, Some(day)),
+        seen(11, Identity::ClosesOnData, None, Some(week)),
         seen(6, Identity::ProtocolOnly, Some("http"), None),
         seen(7, Identity::Identified, Some("ssh"), None),
         PortState { pseudo_open: true, ..seen(8, Identity::Silent, None, None) },
@@ -442,6 +444,6 @@ fn what_nobody_could_explain_gets_the_slow_lane_once_and_again_weekly() {
     let list = |ports: &[u16]| ports.iter().map(|p| at(*p).to_string()).collect::<Vec<_>>().join(" ");
     assert_eq!(
         works(&expansion),
-        [format!("identify {}", list(&[2, 6, 7, 8])), format!("examine {}", list(&[1, 3, 4, 5, 9, 443]))]
+        [format!("identify {}", list(&[2, 6, 7, 8])), format!("examine {}", list(&[1, 3, 4, 5, 9, 11, 443]))]
     );
 }

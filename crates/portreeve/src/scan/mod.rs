@@ -2,6 +2,7 @@
 //!
 //! It wires words to a scope, a sweep to a sink, and Ctrl-C to both. How ports are asked is `scan`'s, what answers `services`'.
 
+mod identify;
 mod output;
 mod progress;
 mod resume;
@@ -13,14 +14,13 @@ use crate::cli::{Format, Rate, ScanArgs};
 use ::scan::tap::{PcapFile, Printer, Tap};
 use ::scan::{Acceptance, Found, Pacer, Shard, Summary, Sweep};
 use anyhow::Context;
-use async_trait::async_trait;
+use identify::{Identifier, Queue};
 use model::service::Identity;
 use model::settings::Pace;
-use model::{Endpoint, InScope, Observation, Scope, State, Ts};
+use model::{Observation, State, Ts};
 use output::{Outcome, Record, Sink};
 use resume::Resume;
-use services::{Budget, Identified, Permit};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::{self, Write};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -28,14 +28,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use targets::Targets;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-
-/// Endpoints talked to at once while identifying: enough that fifty silent ports of six seconds each take about five,
-/// well below the usual limit of 1,024 open files.
-const IDENTIFY_AT_ONCE: usize = 64;
-
-/// Connections to one host at once while identifying. Most wait in silence; sixteen stay below the 128 half-open and idle
-/// connections that small firewalls allow a source, and get a host with seventy silent ports done in half a minute.
-const IDENTIFY_PER_HOST: usize = 16;
 
 /// How long to wait for a finding before looking whether the resume file is due.
 const RESUME_TICK: Duration = Duration::from_millis(200);
@@ -95,6 +87,7 @@ pub async fn run(args: ScanArgs) -> anyhow::Result<()> {
         dry_run: args.dry_run,
         tap: (!taps.is_empty()).then(|| Arc::new(taps) as Arc<dyn Tap>),
         report_all: args.all_states,
+        always_report: if args.thorough { identify::silent_udp(&targets.ranges, &ports.udp) } else { HashSet::new() },
         // One rate holds for the whole sweep, and it is the sweep's own.
         udp_ports: ports.udp,
         ..Sweep::new(targets.ranges.clone(), ports.tcp, targets.scope.clone(), Arc::new(Pacer::unlimited()))
@@ -116,7 +109,13 @@ pub async fn run(args: ScanArgs) -> anyhow::Result<()> {
         pseudo_open: HashMap::new(),
         printed: 0,
     };
-    let identifier = args.identify.then(|| Identifier { scope: targets.scope.clone(), pace, cancel: cancel.clone() });
+    let identifier = args.identify.then(|| Identifier {
+        scope: targets.scope.clone(),
+        pace,
+        cancel: cancel.clone(),
+        thorough: args.thorough,
+        all_states: args.all_states,
+    });
     let collected = collector.collect(found_rx, identifier, &progress, resume.as_mut()).await;
     let (printed, pseudo_open) = (collector.printed, std::mem::take(&mut collector.pseudo_open));
     if collected.is_err() {
@@ -171,12 +170,6 @@ struct Collector<'a> {
     printed: usize,
 }
 
-struct Identifier {
-    scope: Scope,
-    pace: Arc<Pacer>,
-    cancel: CancellationToken,
-}
-
 impl Collector<'_> {
     async fn collect(
         &mut self,
@@ -186,7 +179,7 @@ impl Collector<'_> {
         mut resume: Option<&mut Resume>,
     ) -> anyhow::Result<()> {
         const UNWRITTEN: &str = "results cannot be written";
-        let mut to_identify: Vec<Observation> = Vec::new();
+        let mut to_identify = identifier.as_ref().map(Identifier::queue);
         loop {
             if let Some(resume) = resume.as_deref_mut().filter(|resume| resume.is_due())
                 && let Some(checkpoint) = progress.checkpoint()
@@ -194,7 +187,7 @@ impl Collector<'_> {
                 // Whatever was found before the checkpoint was sent before it, so it is in the channel now at the latest.
                 for _ in 0..found.len() {
                     let Ok(one) = found.try_recv() else { break };
-                    self.take(one, identifier.is_some(), &mut to_identify).context(UNWRITTEN)?;
+                    self.take(one, &mut to_identify).context(UNWRITTEN)?;
                 }
                 resume.keep(checkpoint)?;
             }
@@ -203,80 +196,32 @@ impl Collector<'_> {
                 None => Ok(found.recv().await),
             };
             match next {
-                Ok(Some(one)) => self.take(one, identifier.is_some(), &mut to_identify).context(UNWRITTEN)?,
+                Ok(Some(one)) => self.take(one, &mut to_identify).context(UNWRITTEN)?,
                 Ok(None) => break,
                 Err(_) => {}
             }
         }
-        match identifier {
-            Some(identifier) => self.identify(to_identify, identifier).await.context(UNWRITTEN),
+        match identifier.zip(to_identify) {
+            Some((identifier, queue)) => self.identify(queue, identifier).await.context(UNWRITTEN),
             None => Ok(()),
         }
     }
 
-    fn take(&mut self, found: Found, identify: bool, to_identify: &mut Vec<Observation>) -> io::Result<()> {
+    fn take(&mut self, found: Found, to_identify: &mut Option<Queue>) -> io::Result<()> {
         match found {
             Found::Host(_) | Found::AllFiltered { .. } => Ok(()),
             Found::PseudoOpen { ip, open_ports, acceptance, .. } => {
                 self.pseudo_open.insert(ip, (open_ports, acceptance));
                 Ok(())
             }
-            Found::Endpoint(observation) if observation.state == State::Open && identify => {
-                to_identify.push(observation);
-                Ok(())
-            }
             Found::Endpoint(observation) => {
+                if to_identify.as_mut().is_some_and(|queue| queue.takes(&observation)) {
+                    return Ok(());
+                }
                 let pseudo = self.is_pseudo(&observation, None);
                 self.print(Record::new(&observation, None, pseudo))
             }
         }
-    }
-
-    async fn identify(&mut self, open: Vec<Observation>, identifier: Identifier) -> io::Result<()> {
-        let mut waiting: HashMap<Endpoint, Observation> = HashMap::new();
-        let mut admitted = Vec::new();
-        for observation in open {
-            if let Some(endpoint) = identifier.scope.admit(observation.endpoint) {
-                admitted.push(endpoint);
-            }
-            waiting.insert(observation.endpoint, observation);
-        }
-        let (tx, mut rx) = mpsc::channel::<Identified>(256);
-        let identifying = tokio::spawn(async move {
-            let permit = Paced(identifier.pace);
-            services::identify_all(
-                admitted,
-                &Budget::default(),
-                &permit,
-                IDENTIFY_AT_ONCE,
-                IDENTIFY_PER_HOST,
-                tx,
-                &identifier.cancel,
-            )
-            .await;
-        });
-        let mut result = Ok(());
-        while let Some(identified) = rx.recv().await {
-            if let Some(observation) = waiting.remove(&identified.identification.endpoint) {
-                let seen = &identified.identification;
-                let pseudo = self.is_pseudo(&observation, Some(seen.identity));
-                let record = Record::new(&observation, seen.service.as_ref(), pseudo).with_proof(seen);
-                result = self.print(record);
-                if result.is_err() {
-                    break;
-                }
-            }
-        }
-        drop(rx);
-        let _ = identifying.await;
-        result?;
-        // Interrupted before these were asked: they are open all the same.
-        let mut rest: Vec<_> = waiting.into_values().collect();
-        rest.sort_by_key(|o| o.endpoint);
-        for observation in rest {
-            self.print(Record::new(&observation, None, self.is_pseudo(&observation, None)))?;
-        }
-        Ok(())
     }
 
     /// Whether an open port proves nothing: its host answers on every port, and no service was identified behind this one.
@@ -292,16 +237,6 @@ impl Collector<'_> {
             return self.bar.suspend(|| self.sink.record(record));
         }
         self.sink.record(record)
-    }
-}
-
-/// The sweep's pace, asked again before every connection of the identification.
-struct Paced(Arc<Pacer>);
-
-#[async_trait]
-impl Permit for Paced {
-    async fn acquire(&self, ip: InScope<IpAddr>) {
-        self.0.acquire(ip).await;
     }
 }
 

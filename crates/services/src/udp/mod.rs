@@ -77,7 +77,7 @@ pub(crate) async fn talk(endpoint: InScope<Endpoint>, budget: &Budget, permit: &
     if let Some(why) = Rules::current().excluded(at.port) {
         return bare(Identity::Excluded, Some(format!("never-probe: {why}")), None);
     }
-    let (promised, others) = questions(at.port, usize::from(budget.max_connections));
+    let (promised, others) = questions(at.port, usize::from(budget.max_unanswered));
     let rounds = (0..TRIES).map(|_| (&promised, WAIT)).chain([(&others, WAIT_UNPROMISED)]);
     let mut until = Instant::now() + budget.per_endpoint;
     let mut unrecognised: Option<Talk> = None;

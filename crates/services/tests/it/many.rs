@@ -36,7 +36,7 @@ fn quick() -> Budget {
     Budget {
         banner_wait: Duration::from_millis(100),
         per_endpoint: Duration::from_millis(400),
-        max_connections: 1,
+        max_unanswered: 1,
         ..Budget::default()
     }
 }

@@ -1,6 +1,6 @@
 //! What came of a run, for people and for programs. Pure: what the numbers mean is explained in docs/benchmarks.md.
 
-use super::phases::{Asked, Pairs, Pretended, Result, Scored};
+use super::phases::{Asked, FAST_LANE, Pairs, Pretended, Result, Scored};
 use crate::bench::report::Facts;
 use lab::recipe::judge::{Tally, share};
 use serde_json::{Value, json};
@@ -45,6 +45,8 @@ fn goals(result: &Result) -> Vec<Goal> {
     if let Some(a) = &result.odd {
         let t = tally(a, "portreeve");
         add("the same on odd ports", "≥ 90 %", of(a, &|t| share(t.right, t.ports)), Some(ratio(t.right, t.ports) >= 0.90));
+        let quick = tally(a, FAST_LANE);
+        add("of which in the fast lane", "–", [Some(share(quick.right, quick.ports)), None], None);
     }
     for (asked, what) in
         [(&result.usual, "wrong product claimed, usual ports"), (&result.odd, "wrong product claimed, odd ports")]
@@ -80,6 +82,13 @@ fn goals(result: &Result) -> Vec<Goal> {
             TOOLS.map(count),
             Some(p.invented.get("portreeve").is_some_and(Vec::is_empty)),
         );
+    }
+    for (asked, what) in [(&result.usual, "the usual ports at once"), (&result.odd, "the odd ports at once")] {
+        if let Some(a) = asked {
+            let seconds = |tool: &str| a.seconds.get(tool).map(|s| format!("{s:.1} s"));
+            let quick = seconds(FAST_LANE).map_or(String::new(), |s| format!(", the fast lane {s}"));
+            add(what, "–", [seconds("portreeve").map(|s| s + &quick), seconds("nmap")], None);
+        }
     }
     if let Some(a) = &result.twenty {
         let seconds = |tool: &str| a.seconds.get(tool).copied();
@@ -150,7 +159,7 @@ fn word(met: Option<bool>) -> &'static str {
     match met {
         Some(true) => "met",
         Some(false) => "MISSED",
-        None => "open",
+        None => "",
     }
 }
 

@@ -27,6 +27,7 @@ pub struct Told {
 }
 
 /// What to run on.
+#[derive(Clone, Copy)]
 pub struct Ask<'a> {
     pub lab: &'a Lab,
     pub folder: &'a Path,
