@@ -5,7 +5,8 @@
 
 use model::check::Checks;
 use model::finding::{CheckRun, Finding, FindingPhase, Verdict};
-use model::service::{Identification, Identity};
+use model::port_state::PortState;
+use model::service::Identity;
 use model::{FindingId, Ts, Vantage};
 
 /// Why a finding is gone when its endpoint closed.
@@ -67,15 +68,31 @@ pub fn gone(finding: &Finding, reason: &str, at: Ts) -> Finding {
     Finding { phase: FindingPhase::Gone, gone_at: Some(at), gone_reason: Some(reason.to_owned()), ..finding.clone() }
 }
 
-/// Whether what was identified now is something that the finding's check is not for, so that it will never be run there again.
-/// Only bytes that prove a service say so.
-pub fn displaced(finding: &Finding, seen: &Identification, checks: &Checks) -> bool {
-    let Some(service) = seen.service.as_ref().filter(|s| seen.identity == Identity::Identified && s.source.is_none()) else {
-        return false;
-    };
+/// Since when what answers is something that the finding's check is not for, so that it will never be run there again. `None`
+/// while it may still be.
+///
+/// Only what was seen after the check last ran counts, and only bytes that prove a service. Of a check for certain products of
+/// a web server the front page has to agree: a proxy that names itself may have the product behind it, and an error page of
+/// the proxy (5xx) says nothing about that.
+pub fn displaced(finding: &Finding, port: &PortState, checks: &Checks) -> Option<Ts> {
     // A check that is not in the catalogue any more says nothing about what it was for.
-    let Some(check) = checks.get(&finding.check) else { return false };
-    seen.observed_at > finding.checked_at && !check.services.contains(&service.name)
+    let check = checks.get(&finding.check)?;
+    let service = port.service.as_ref().filter(|s| s.source.is_none())?;
+    let at = port.identified_at.filter(|at| *at > finding.checked_at)?;
+    let proved = port.identity == Some(Identity::Identified);
+    if !check.is_for_service(&service.name) {
+        return proved.then_some(at);
+    }
+    if check.is_for(&service.name, service.product.as_deref()) || check.products.is_empty() {
+        return None;
+    }
+    if service.name != "http" {
+        return (proved && service.product.is_some()).then_some(at);
+    }
+    let told = proved || port.identity == Some(Identity::ProtocolOnly);
+    let seen = port.panel_at.filter(|at| told && *at > finding.checked_at)?;
+    let page = port.panel.as_ref().filter(|page| page.status < 500)?;
+    (!check.is_for(&service.name, page.product.as_deref())).then_some(at.max(seen))
 }
 
 /// Those that hold, the worst first, of equals by check.

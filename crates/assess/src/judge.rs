@@ -16,7 +16,7 @@ use model::catalog::Catalog;
 use model::check::Checks;
 use model::event::{Event, EventKind};
 use model::exposure::Exposure;
-use model::finding::{CheckRun, Finding};
+use model::finding::{CheckRun, Finding, Verdict};
 use model::observation::{HostObservation, Liveness, Observation, Reason};
 use model::port_state::{Host, Phase, PortState};
 use model::service::{Identification, PanelObservation};
@@ -194,15 +194,6 @@ impl Judge<'_> {
                 mint,
             ));
         }
-        let other: Vec<Finding> = findings::present(d.findings.values())
-            .into_iter()
-            .filter(|f| findings::displaced(f, seen, Checks::builtin()))
-            .cloned()
-            .collect();
-        for finding in other {
-            let gone = findings::gone(&finding, model::finding::Verdict::OtherService.as_str(), seen.observed_at);
-            self.found(d, Finding { checked_at: seen.observed_at, ..gone }, Turn::Gone, seen.observed_at, mint);
-        }
     }
 
     /// Takes in a front page.
@@ -230,6 +221,7 @@ impl Judge<'_> {
 
     /// Draws the conclusion once all sightings are in, so that a door and what answers behind it make one alert, not two.
     pub fn settle(&self, d: &mut Dossier, mint: &mut dyn FnMut() -> Uuid) {
+        self.displace(d, mint);
         let Some(port) = &mut d.port else { return };
         let pseudo = ports::is_pseudo(d.host_pseudo, port.identity);
         d.port_changed |= port.pseudo_open != pseudo;
@@ -265,6 +257,19 @@ impl Judge<'_> {
         let id = d.exposure.as_ref().map(|e| e.id);
         for event in &mut d.events {
             event.exposure = id;
+        }
+    }
+
+    /// Ends the findings of checks that are not for what answers now. Looked at once all sightings are in, so that a check which
+    /// ran on what was just identified has the last word.
+    fn displace(&self, d: &mut Dossier, mint: &mut dyn FnMut() -> Uuid) {
+        let Some(port) = &d.port else { return };
+        let over = |f: &&Finding| findings::displaced(f, port, Checks::in_use());
+        let other: Vec<(Finding, Ts)> =
+            findings::present(d.findings.values()).into_iter().filter_map(|f| Some((f.clone(), over(&f)?))).collect();
+        for (finding, at) in other {
+            let gone = findings::gone(&finding, Verdict::OtherService.as_str(), at);
+            self.found(d, Finding { checked_at: at, ..gone }, Turn::Gone, at, mint);
         }
     }
 

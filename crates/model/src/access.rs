@@ -13,7 +13,7 @@ words! {
         Owner = "owner",
         /// Runs the scanning: assets, tasks, receivers.
         Operator = "operator",
-        /// Decides about exposures.
+        /// Decides about exposures, and agrees to what others ask for.
         Approver = "approver",
         /// Everything, users and tokens included.
         Admin = "admin",
@@ -29,6 +29,8 @@ words! {
         Read = "read",
         /// Register, accept, mark as false positive.
         Decide = "decide",
+        /// Agree to what somebody else asked for: attempts with default passwords.
+        Approve = "approve",
         /// Add, change, import and remove assets, exclusions and blackouts.
         ManageAssets = "manage-assets",
         /// Make, edit, run, pause and cancel tasks.
@@ -56,7 +58,7 @@ impl Role {
             Role::Operator => {
                 matches!(permission, Read | ManageAssets | ManageTasks | ManageAlerts | ManageSettings | ReadMetrics | Decide)
             }
-            Role::Approver => matches!(permission, Read | Decide | ReadAudit),
+            Role::Approver => matches!(permission, Read | Decide | Approve | ReadAudit),
             Role::Auditor => matches!(permission, Read | ReadAudit | ReadMetrics),
         }
     }

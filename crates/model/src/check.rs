@@ -117,6 +117,8 @@ struct Entry {
     cases: Option<toml::Value>,
 }
 
+static IN_USE: OnceLock<Checks> = OnceLock::new();
+
 /// The checks of some files, in their order, which is the order in which they run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Checks {
@@ -134,6 +136,17 @@ impl Checks {
             }
             all
         })
+    }
+
+    /// The checks that this process knows: the built-in ones, unless [`Checks::install`] came first.
+    pub fn in_use() -> &'static Checks {
+        IN_USE.get().unwrap_or_else(|| Checks::builtin())
+    }
+
+    /// Makes these the checks that the process knows, an operator's own among them, for titles, advice and what a check is for.
+    /// Only the first call counts; whether it was this one.
+    pub fn install(self) -> bool {
+        IN_USE.set(self).is_ok()
     }
 
     /// The built-in files, name and text: what `services` reads the other part of.
@@ -202,11 +215,16 @@ impl Checks {
 }
 
 impl CheckInfo {
+    /// Whether the check is for that service, whatever its product.
+    pub fn is_for_service(&self, service: &str) -> bool {
+        self.services.iter().any(|s| s == service || s == "*")
+    }
+
     /// Whether the check is for what was identified.
     pub fn is_for(&self, service: &str, product: Option<&str>) -> bool {
         let product_fits =
             self.products.is_empty() || product.is_some_and(|found| self.products.iter().any(|p| p.eq_ignore_ascii_case(found)));
-        product_fits && self.services.iter().any(|s| s == service || s == "*")
+        product_fits && self.is_for_service(service)
     }
 }
 

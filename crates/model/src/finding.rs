@@ -223,7 +223,8 @@ pub struct EndpointNote {
     pub at: Ts,
 }
 
-/// An agreement that default pairs may be tried on a range, for a time. Off unless there is one.
+/// An agreement that default pairs may be tried on a range, for a time. Off unless there is one, and none holds before a second
+/// person has agreed to what the first one asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Approval {
     /// Id.
@@ -240,11 +241,17 @@ pub struct Approval {
     pub until: Ts,
     /// Attempts for one account and address in 24 hours: 1 or 2.
     pub max_attempts: u8,
-    /// Who wrote it down.
+    /// Who asked for it, as the audit trail names them: a user, or a token.
     pub created_by: String,
-    /// When.
+    /// The person behind that: the user, or who made the token. May not be who grants it.
+    pub asked_by: String,
+    /// When it was asked for.
     pub created_at: Ts,
-    /// When it was taken back.
+    /// When a second person granted it; `None`: it waits, and nothing is tried.
+    pub granted_at: Option<Ts>,
+    /// Who that was.
+    pub granted_by: Option<String>,
+    /// When it was declined or taken back.
     pub revoked_at: Option<Ts>,
     /// By whom.
     pub revoked_by: Option<String>,
@@ -256,6 +263,11 @@ impl Approval {
 
     /// Whether it is in force.
     pub fn in_force(&self, now: Ts) -> bool {
-        self.revoked_at.is_none() && self.not_before <= now && now < self.until
+        self.revoked_at.is_none() && self.granted_since(now) && self.not_before <= now && now < self.until
+    }
+
+    /// Whether a second person had granted it by then.
+    pub fn granted_since(&self, at: Ts) -> bool {
+        self.granted_at.is_some_and(|granted| granted <= at)
     }
 }

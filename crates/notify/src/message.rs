@@ -113,7 +113,7 @@ impl<'a> Message<'a> {
 
     /// What to do about what was proved, or else about the alert's service, where the catalogue knows.
     pub fn advice(&self, alert: &Alert) -> Option<&'static str> {
-        let proved = alert.findings.first().and_then(|f| Checks::builtin().get(&f.check));
+        let proved = alert.findings.first().and_then(|f| Checks::in_use().get(&f.check));
         if let Some(check) = proved {
             return Some(match self.receiver.language {
                 Language::En => &check.advice.en,

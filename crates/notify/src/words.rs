@@ -149,7 +149,7 @@ pub(crate) fn reason(reason: Reason, language: Language) -> &'static str {
 
 /// What a check proved, as the catalogue puts it; for a check that it does not have, the kind of thing.
 pub(crate) fn finding(note: &FindingNote, language: Language) -> String {
-    if let Some(check) = Checks::builtin().get(&note.check) {
+    if let Some(check) = Checks::in_use().get(&note.check) {
         return match language {
             Language::En => check.title.en.clone(),
             Language::Zh => check.title.zh.clone(),

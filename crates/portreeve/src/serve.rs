@@ -34,6 +34,8 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
     crate::log_to_stderr(config.log_format, "info");
     if let Some(directory) = &config.catalog {
         crate::catalog::add(directory)?;
+        // The server reads titles, advice and what a check is for; how it asks stays with the node.
+        services::rules::checks().clone().install();
     }
     let listener = bind(config.listen).await?;
     let address = listener.local_addr()?;

@@ -21,8 +21,8 @@ pub async fn count_attempts(store: &Store, report: &Report, seen: &Admitted, bat
     for run in &seen.checks {
         for tried in &run.attempts {
             let in_force = |a: &&Approval| {
-                let asked = a.not_before.max(a.created_at) <= tried.at && tried.at < a.until;
-                asked && a.range.contains(run.endpoint.ip)
+                let asked = a.not_before <= tried.at && tried.at < a.until;
+                asked && a.granted_since(tried.at) && a.range.contains(run.endpoint.ip)
             };
             // As the policies choose: the most specific one, of equals the one that lasts longest.
             let under = approvals.iter().filter(in_force).min_by_key(|a| (a.range.len(), std::cmp::Reverse((a.until, a.id))));

@@ -191,9 +191,10 @@ impl FollowUps {
     }
 }
 
-/// Whether the endpoint has just turned out to speak HTTP and nobody has seen its front page.
+/// Whether the endpoint has just turned out to speak HTTP, or something else over it, and nobody has seen its front page since.
 fn shows_pages(d: &Dossier) -> bool {
-    let http = |p: &PortState| p.panel_at.is_none() && p.service.as_ref().is_some_and(|s| s.name == "http");
+    let unseen = |p: &PortState| p.panel_at.is_none() || p.panel_at < p.identified_at;
+    let http = |p: &PortState| unseen(p) && p.service.as_ref().is_some_and(|s| s.name == "http");
     d.identified && d.port.as_ref().is_some_and(http)
 }
 

@@ -38,8 +38,8 @@ pub struct Attempt {
     pub at: Ts,
 }
 
-const APPROVAL: &str =
-    "id, ip_first, ip_last, owner, reason, not_before, until_at, max_attempts, created_by, created_at, revoked_at, revoked_by";
+const APPROVAL: &str = "id, ip_first, ip_last, owner, reason, not_before, until_at, max_attempts, created_by, asked_by, created_at, granted_at, \
+     granted_by, revoked_at, revoked_by";
 
 fn values(a: &Approval) -> Vec<Value> {
     vec![
@@ -52,7 +52,10 @@ fn values(a: &Approval) -> Vec<Value> {
         a.until.value(),
         a.max_attempts.value(),
         text(&a.created_by),
+        text(&a.asked_by),
         a.created_at.value(),
+        value(&a.granted_at),
+        value(&a.granted_by),
         value(&a.revoked_at),
         value(&a.revoked_by),
     ]
@@ -68,7 +71,10 @@ fn from(row: &QueryResult) -> Result<Approval> {
         until: get(row, "until_at")?,
         max_attempts: get(row, "max_attempts")?,
         created_by: get(row, "created_by")?,
+        asked_by: get(row, "asked_by")?,
         created_at: get(row, "created_at")?,
+        granted_at: opt(row, "granted_at")?,
+        granted_by: opt(row, "granted_by")?,
         revoked_at: opt(row, "revoked_at")?,
         revoked_by: opt(row, "revoked_by")?,
     })
@@ -106,10 +112,12 @@ impl Store {
         all(self.read(), &sql, vec![]).await?.iter().map(from).collect()
     }
 
-    /// Those not taken back that end after `now`, whether they have begun or not. Read from where is written, so that one that
-    /// has just been taken back is not handed out.
+    /// Those granted and not taken back that end after `now`, whether they have begun or not. Read from where is written, so that
+    /// one that has just been taken back is not handed out.
     pub async fn approvals_open(&self, now: Ts) -> Result<Vec<Approval>> {
-        let sql = format!("SELECT {APPROVAL} FROM approvals WHERE revoked_at IS NULL AND until_at > $1 ORDER BY id");
+        let sql = format!(
+            "SELECT {APPROVAL} FROM approvals WHERE granted_at IS NOT NULL AND revoked_at IS NULL AND until_at > $1 ORDER BY id"
+        );
         all(self.write().await?, &sql, vec![now.value()]).await?.iter().map(from).collect()
     }
 
@@ -119,10 +127,34 @@ impl Store {
         row.as_ref().map(from).transpose()
     }
 
-    /// Writes one down.
+    /// Writes one down as it was asked for.
     pub async fn insert_approval(&self, approval: &Approval, audit: &AuditEntry) -> Result<()> {
         let tx = self.begin().await?;
         insert(&tx, &format!("INSERT INTO approvals ({APPROVAL})"), vec![values(approval)], "").await?;
+        append(&tx, audit).await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// A second person, `by`, agrees; [`StoreError::NotAllowed`] to who asked for it, and when it was granted, declined or over
+    /// before.
+    pub async fn grant_approval(&self, id: ApprovalId, by: &str, at: Ts, audit: &AuditEntry) -> Result<()> {
+        let tx = self.begin().await?;
+        // Said in the statement itself, so that nothing that happens meanwhile makes one person of two.
+        let sql = "UPDATE approvals SET granted_at = $2, granted_by = $3 WHERE id = $1 AND granted_at IS NULL AND revoked_at IS NULL \
+                   AND until_at > $2 AND asked_by <> $3 AND created_by <> $3";
+        if run(&tx, sql, vec![id.value(), at.value(), text(by)]).await? == 0 {
+            let Some(a) = self.approval(id).await? else { return Err(StoreError::NotFound(format!("approval {id}"))) };
+            let why = if a.revoked_at.is_some() {
+                "has been declined or taken back"
+            } else if a.granted_at.is_some() {
+                "has been granted before"
+            } else if a.until <= at {
+                "is over"
+            } else {
+                "is to be granted by another person than who asked for it"
+            };
+            return Err(StoreError::NotAllowed(format!("approval {id} {why}")));
+        }
         append(&tx, audit).await?;
         Ok(tx.commit().await?)
     }

@@ -71,6 +71,15 @@ pub struct HostCounts {
     pub offline: u64,
 }
 
+/// Numbers of findings that hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FindingCounts {
+    /// By severity; severities without any are absent.
+    pub by_severity: BTreeMap<Severity, u64>,
+    /// First proved within a week.
+    pub new_7d: u64,
+}
+
 /// Endpoints by phase.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PhaseCounts {
@@ -167,6 +176,15 @@ impl Store {
         let counts: BTreeMap<Liveness, u64> = self.count_by("hosts", "liveness", "1 = 1", vec![]).await?;
         let of = |liveness| counts.get(&liveness).copied().unwrap_or(0);
         Ok(HostCounts { online: of(Liveness::Online), offline: of(Liveness::Offline) })
+    }
+
+    /// Findings that hold.
+    pub async fn finding_counts(&self, now: Ts) -> Result<FindingCounts> {
+        let by_severity = self.count_by("findings", "severity", "phase = 'present'", vec![]).await?;
+        let week = vec![now.minus(Duration::days(7)).value()];
+        let new: BTreeMap<Severity, u64> =
+            self.count_by("findings", "severity", "phase = 'present' AND first_seen_at >= $1", week).await?;
+        Ok(FindingCounts { by_severity, new_7d: new.values().sum() })
     }
 
     /// Endpoints by phase, those of pseudo-open hosts not counted.

@@ -7,7 +7,7 @@ use crate::{Order, Page, Paging, Result, Store};
 use model::exposure::Severity;
 use model::finding::{Finding, FindingKind, FindingPhase};
 use model::observation::SeenFrom;
-use model::{AssetId, Endpoint, FindingId};
+use model::{AssetId, Endpoint, FindingId, Ts};
 use sea_orm::{ConnectionTrait, QueryResult, Value};
 use std::collections::{BTreeMap, HashMap};
 
@@ -45,6 +45,8 @@ pub struct FindingFilter {
     pub asset: Option<AssetId>,
     /// Of this door.
     pub endpoint: Option<Endpoint>,
+    /// First proved then or later.
+    pub first_seen_since: Option<Ts>,
     /// Severity, then latest proof, largest first, when none.
     pub sort: Option<Order<FindingSort>>,
 }
@@ -192,6 +194,7 @@ impl Store {
         let f = filter;
         let mut sql = Sql::new(" FROM findings WHERE 1 = 1");
         sql.and("phase =", &f.phase).and_in("kind", &f.kinds).and_in("severity", &f.severities).and_in("check_id", &f.checks);
+        sql.and("first_seen_at >=", &f.first_seen_since);
         if let Some(e) = f.endpoint {
             sql.and("ip =", &Some(e.ip)).and("port =", &Some(e.port)).and("proto =", &Some(e.proto));
         }

@@ -45,6 +45,10 @@ pub struct PortFilter {
     pub noted: Option<bool>,
     /// Exact product of the front page, without case.
     pub panel_product: Option<String>,
+    /// Hash of the front page's icon.
+    pub favicon: Option<i32>,
+    /// Made with this, with or without a version: `jetty` finds `Jetty 10.0.18`. Without case.
+    pub technology: Option<String>,
     /// Only those whose front page is a product's that the catalogue knows, or only the others.
     pub panel_known: Option<bool>,
     /// Of this host.
@@ -65,7 +69,7 @@ const PORT: &str = "ip, port, proto, vantage, phase, first_open_at, opened_at, c
                     last_state, last_reason, streak, streak_since, openings, pseudo_open, identity, service, banner, evidence, \
                     identified_at, panel, panel_at, confidence, answer_sha256, tried, thorough_at";
 /// Written beside those, for filters and searches alone.
-const DERIVED: &str = "service_name, service_product, service_version, panel_product, words";
+const DERIVED: &str = "service_name, service_product, service_version, panel_product, panel_favicon, panel_technologies, words";
 
 fn values(p: &PortState) -> Vec<Value> {
     let e = &p.endpoint;
@@ -102,8 +106,15 @@ fn values(p: &PortState) -> Vec<Value> {
         value(&p.service.as_ref().and_then(|s| s.product.as_ref()).map(|p| p.to_lowercase())),
         value(&p.service.as_ref().and_then(|s| s.version.clone())),
         value(&p.panel.as_ref().and_then(|p| p.product.as_ref()).map(|p| p.to_lowercase())),
+        value(&p.panel.as_ref().and_then(|p| p.favicon).map(i64::from)),
+        value(&p.panel.as_ref().map(|p| listed(&p.technologies))),
         text(&words(p)),
     ]
+}
+
+/// What a front page is made with, as a JSON array in lower case; nothing where it shows nothing.
+fn listed(technologies: &[String]) -> String {
+    if technologies.is_empty() { String::new() } else { serde_json::json!(technologies).to_string().to_lowercase() }
 }
 
 /// What a search for words looks through.
@@ -237,6 +248,13 @@ impl Store {
         sql.and_in("phase", &f.phases).and("last_state =", &f.state).and_in("identity", &f.identities);
         f.service.and(&mut sql, "port_states");
         sql.and("panel_product =", &f.panel_product.as_ref().map(|p| p.to_lowercase()));
+        sql.and("panel_favicon =", &f.favicon.map(i64::from));
+        if let Some(technology) = &f.technology {
+            let word = serde_json::json!(technology.to_lowercase()).to_string();
+            let begun = escaped(word.trim_end_matches('"'));
+            sql.push(" AND (panel_technologies LIKE ").bind(text(&format!("%{begun}\"%"))).push(" ESCAPE '\\'");
+            sql.push(" OR panel_technologies LIKE ").bind(text(&format!("%{begun} %"))).push(" ESCAPE '\\')");
+        }
         match f.panel_known {
             Some(true) => drop(sql.push(" AND panel_product IS NOT NULL")),
             Some(false) => drop(sql.push(" AND panel_product IS NULL")),

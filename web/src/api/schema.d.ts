@@ -55,10 +55,30 @@ export interface paths {
         get: operations["listApprovals"];
         put?: never;
         /**
-         * Writes an approval down. While it holds, default pairs may be tried at its addresses.
+         * Asks for an approval. Once a second person has granted it, and while it holds, default pairs may be tried at its addresses.
          * @description Permission: `decide`.
          */
         post: operations["createApproval"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/approvals/{id}/grant": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Agrees to what another person asked for. A person only, signed in: what a program agrees to nobody has agreed to.
+         * @description Permission: `approve`.
+         */
+        post: operations["grantApproval"];
         delete?: never;
         options?: never;
         head?: never;
@@ -75,7 +95,7 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Takes an approval back. Who is trying something under it stops with the next heartbeat; the record stays.
+         * Declines or takes an approval back. Who is trying something under it stops with the next heartbeat; the record stays.
          * @description Permission: `decide`.
          */
         post: operations["revokeApproval"];
@@ -1491,7 +1511,7 @@ export interface components {
             /** @description More than ten bytes answered for each byte asked: of use to a flood. */
             reflector: boolean;
         };
-        /** @description An approval to write down. */
+        /** @description An approval to ask for. */
         ApprovalInput: {
             /**
              * Format: int32
@@ -1508,17 +1528,27 @@ export interface components {
             /** @description End, not included; at most 30 days after the start. */
             until: components["schemas"]["Instant"];
         };
+        /**
+         * @description How an approval stands.
+         * @enum {string}
+         */
+        ApprovalState: "requested" | "active" | "ahead" | "powerless" | "ended" | "declined" | "revoked";
         /** @description An agreement that default pairs may be tried on a range, for a time. */
         ApprovalView: {
             /** @description Whether it holds and has an effect now. */
             active_now: boolean;
+            /** @description The person behind that, a token's maker where it was a token: may not be who grants it. */
+            asked_by: string;
             /** @description The asset that they are in now; null when there is none any more. */
             asset_name: string | null;
             check_ceiling: components["schemas"]["CheckCeiling"] | null;
-            /** @description When. */
+            /** @description When it was asked for. */
             created_at: components["schemas"]["Instant"];
-            /** @description Who wrote it down. */
+            /** @description Who asked for it. */
             created_by: string;
+            granted_at: components["schemas"]["Instant"] | null;
+            /** @description Who that was. */
+            granted_by: string | null;
             /**
              * Format: uuid
              * @description Id.
@@ -1540,6 +1570,8 @@ export interface components {
             revoked_at: components["schemas"]["Instant"] | null;
             /** @description By whom. */
             revoked_by: string | null;
+            /** @description How it stands. */
+            state: components["schemas"]["ApprovalState"];
             /** @description End, not included. */
             until: components["schemas"]["Instant"];
         };
@@ -1813,6 +1845,8 @@ export interface components {
             endpoints: components["schemas"]["EndpointCountsView"];
             /** @description Exposures. */
             exposures: components["schemas"]["ExposureCountsView"];
+            /** @description Findings. */
+            findings: components["schemas"]["FindingCountsView"];
             /** @description Hosts. */
             hosts: components["schemas"]["HostCountsView"];
             /** @description Segments that are unknown: nothing closes there. */
@@ -2222,6 +2256,23 @@ export interface components {
             field: string;
             /** @description Sentence for people; names the offending word. */
             message: string;
+        };
+        /** @description Numbers of findings that hold. */
+        FindingCountsView: {
+            /** @description By severity; every severity is there. */
+            by_severity: {
+                [key: string]: number;
+            };
+            /**
+             * Format: int64
+             * @description First proved in the last seven days.
+             */
+            new_7d: number;
+            /**
+             * Format: int64
+             * @description All of them.
+             */
+            present: number;
         };
         /** @enum {string} */
         FindingKind: "unauthenticated-access" | "default-credential" | "weak-configuration" | "weak-tls" | "amplification";
@@ -2940,7 +2991,7 @@ export interface components {
             new: string;
         };
         /** @enum {string} */
-        Permission: "read" | "decide" | "manage-assets" | "manage-tasks" | "manage-alerts" | "manage-settings" | "manage-users" | "read-audit" | "read-metrics";
+        Permission: "read" | "decide" | "approve" | "manage-assets" | "manage-tasks" | "manage-alerts" | "manage-settings" | "manage-users" | "read-audit" | "read-metrics";
         /** @enum {string} */
         Phase: "pending" | "open" | "closed";
         /** @description The same state of many ports. */
@@ -3829,6 +3880,8 @@ export interface operations {
             query?: {
                 /** @description Only those that hold and have an effect now, or only the others. */
                 active?: boolean;
+                /** @description How they stand: words separated by commas. */
+                state?: string;
                 /** @description Items to skip; 0 when absent. */
                 offset?: number;
                 /** @description Items to return, at most 500; 50 when absent. */
@@ -3882,6 +3935,45 @@ export interface operations {
             400: components["responses"]["Problem"];
             401: components["responses"]["Problem"];
             403: components["responses"]["Problem"];
+            422: components["responses"]["Problem"];
+            500: components["responses"]["Problem"];
+            503: components["responses"]["Problem"];
+        };
+    };
+    grantApproval: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Approval. */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The approval. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ApprovalView"];
+                };
+            };
+            400: components["responses"]["Problem"];
+            401: components["responses"]["Problem"];
+            403: components["responses"]["Problem"];
+            404: components["responses"]["Problem"];
+            /** @description It was granted, declined or over before, or the caller asked for it. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             422: components["responses"]["Problem"];
             500: components["responses"]["Problem"];
             503: components["responses"]["Problem"];
@@ -4528,6 +4620,10 @@ export interface operations {
                 noted?: boolean;
                 /** @description Product of the front page, exactly, without case. */
                 panel_product?: string;
+                /** @description Hash of the front page's icon, as search engines for exposed services write it. */
+                favicon?: number;
+                /** @description What the front page is made with, with or without a version, without case: `jetty` finds `Jetty 10.0.18`. */
+                technology?: string;
                 /** @description Only endpoints whose front page is a product's that the catalogue knows, or only the others. */
                 panel_known?: boolean;
                 /** @description Address, exactly. */
@@ -5097,6 +5193,8 @@ export interface operations {
                 search?: string;
                 /** @description Id of an asset. */
                 asset?: string;
+                /** @description First proved at this instant or later. */
+                first_seen_since?: components["schemas"]["Instant"];
                 /** @description `severity`, `first_seen_at`, `last_seen_at`, `ip` or `check`, with `-` before it for descending. */
                 sort?: string;
                 /** @description Items to skip; 0 when absent. */

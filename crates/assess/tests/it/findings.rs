@@ -9,7 +9,8 @@ use model::event::EventKind;
 use model::exposure::{Disposition, DispositionKind, RiskReason, Severity};
 use model::finding::{CheckRun, Evidence, Finding, FindingKind, FindingPhase, SideEffect, Verdict};
 use model::observation::{Observation, Reason, State};
-use model::service::{Identification, Identity};
+use model::port_state::PortState;
+use model::service::{Identification, Identity, PanelObservation};
 use model::settings::Hysteresis;
 use model::{Endpoint, FindingId, Service, Ts, Vantage};
 use uuid::Uuid;
@@ -81,22 +82,82 @@ fn a_proof_without_evidence_is_none() {
     assert!(fold(None, &bare, &vantage(), FindingId(Uuid::nil())).is_none());
 }
 
+/// An open door, what was identified there at 20, and the product that its front page at `page` showed.
+fn answering(identity: Identity, name: &str, product: Option<&str>, page: Option<(i64, u16, Option<&str>)>) -> PortState {
+    let mut dossier = Dossier::new(door(), None, None);
+    let (catalog, policy, hysteresis, vantage) = (catalog(), AlertPolicy::default(), Hysteresis::default(), vantage());
+    let judge = judge(&catalog, &policy, &hysteresis, &vantage, 100);
+    let open = Observation { endpoint: door(), state: State::Open, reason: Reason::SynAck, observed_at: Ts(1) };
+    judge.observe(&mut dossier, &open, &mut Uuid::nil);
+    let service =
+        (!name.is_empty()).then(|| Service { name: name.into(), product: product.map(Into::into), ..Service::default() });
+    judge.identify(&mut dossier, &seen(identity, service, 20), &mut Uuid::nil);
+    if let Some((at, status, product)) = page {
+        judge.panel(&mut dossier, &front_page(at, status, product), &mut Uuid::nil);
+    }
+    dossier.port.unwrap()
+}
+
+fn front_page(at: i64, status: u16, product: Option<&str>) -> PanelObservation {
+    let panel = serde_json::json!({ "scheme": "http", "status": status, "product": product });
+    serde_json::from_value(serde_json::json!({ "endpoint": door(), "panel": panel, "observed_at": Ts(at) })).unwrap()
+}
+
 #[test]
 fn another_service_takes_the_place_of_what_the_check_is_for() {
-    let (finding, _) = fold(None, &run(Verdict::Proved, 10), &vantage(), FindingId(Uuid::nil())).unwrap();
-    for (identity, name, at, over) in [
-        (Identity::Identified, "http", 20, true),
-        (Identity::Identified, "redis", 20, false),
-        (Identity::Identified, "http", 10, false),
-        (Identity::Silent, "", 20, false),
+    use Identity::{Identified, ProtocolOnly, Silent};
+    let proved = |check: &str, at| Finding {
+        check: check.into(),
+        ..fold(None, &run(Verdict::Proved, at), &vantage(), FindingId(Uuid::nil())).unwrap().0
+    };
+    let jenkins = "jenkins-unauthenticated";
+    let (page, nginx, jenkins_page) = (|status, product| Some((30, status, product)), Some("nginx"), Some("Jenkins"));
+    for (check, at, identity, name, product, page, over) in [
+        (CHECK, 10, Identified, "http", None, None, Some(20)),
+        (CHECK, 10, Identified, "redis", None, None, None),
+        (CHECK, 20, Identified, "http", None, None, None),
+        (CHECK, 10, Silent, "", None, None, None),
+        // Whatever answers, the check is for it.
+        ("tls-certificate-out-of-time", 10, Identified, "http", nginx, page(200, None), None),
+        ("gone-from-the-catalogue", 10, Identified, "http", None, None, None),
+        // Of a product on a web server the front page, seen since, has to agree.
+        (jenkins, 10, Identified, "http", jenkins_page, page(200, jenkins_page), None),
+        (jenkins, 10, Identified, "http", nginx, None, None),
+        (jenkins, 10, Identified, "http", nginx, page(200, jenkins_page), None),
+        (jenkins, 10, Identified, "http", nginx, page(502, None), None),
+        (jenkins, 10, Identified, "http", nginx, page(200, None), Some(30)),
+        (jenkins, 10, Identified, "http", nginx, page(200, Some("Grafana")), Some(30)),
+        (jenkins, 10, ProtocolOnly, "http", None, page(404, None), Some(30)),
+        (jenkins, 10, Identified, "http", jenkins_page, page(404, None), None),
+        (jenkins, 10, Identified, "http", nginx, Some((10, 200, None)), None),
+        (jenkins, 25, Identified, "http", nginx, page(200, None), None),
+        // Elsewhere the answer alone says which product it is.
+        ("rabbitmq-default-credential", 10, Identified, "rabbitmq", Some("Other"), None, Some(20)),
+        ("rabbitmq-default-credential", 10, Identified, "rabbitmq", Some("RabbitMQ"), None, None),
+        ("rabbitmq-default-credential", 10, Identified, "rabbitmq", None, None, None),
     ] {
-        let service = (!name.is_empty()).then(|| Service { name: name.into(), ..Service::default() });
-        assert_eq!(displaced(&finding, &seen(identity, service, at), Checks::builtin()), over, "{identity} {name} at {at}");
+        let port = answering(identity, name, product, page);
+        assert!(check == "gone-from-the-catalogue" || Checks::builtin().get(check).is_some(), "{check}");
+        let case = format!("{check} at {at}: {identity} {name} {product:?} {page:?}");
+        assert_eq!(displaced(&proved(check, at), &port, Checks::builtin()), over.map(Ts), "{case}");
     }
-    let unknown = Finding { check: "gone-from-the-catalogue".into(), ..finding };
-    let http = Some(Service { name: "http".into(), ..Service::default() });
-    assert!(!displaced(&unknown, &seen(Identity::Identified, http, 20), Checks::builtin()));
-    assert_eq!(gone(&unknown, "endpoint-closed", Ts(50)).checked_at, Ts(10), "a closed door was not checked");
+    assert_eq!(gone(&proved(CHECK, 10), "endpoint-closed", Ts(50)).checked_at, Ts(10), "a closed door was not checked");
+}
+
+#[test]
+fn a_finding_is_gone_once_another_product_answers_and_a_check_of_the_same_report_has_the_last_word() {
+    let mut story = Story::new();
+    story.report(&[State::Open, State::Open], &[Verdict::Proved]);
+    let http = || Some(Service { name: "http".into(), ..Service::default() });
+    story.says.push(seen(Identity::Identified, http(), story.now + 1));
+    let (events, _) = story.report(&[State::Open], &[Verdict::Proved]);
+    assert!(!events.contains(&EventKind::FindingGone), "proved after that: {events:?}");
+    story.says.push(seen(Identity::Identified, http(), story.now + 1));
+    let (events, alert) = story.report(&[State::Open], &[]);
+    assert_eq!((events, alert), (vec![EventKind::FindingGone, EventKind::RiskChanged], None));
+    let finding = &story.dossier.findings[CHECK];
+    assert_eq!((finding.phase, finding.gone_reason.as_deref()), (FindingPhase::Gone, Some("other-service")));
+    assert_eq!(story.dossier.exposure.as_ref().unwrap().risk.severity, Severity::Low);
 }
 
 fn seen(identity: Identity, service: Option<Service>, at: i64) -> Identification {
@@ -111,11 +172,13 @@ struct Story {
     dossier: Dossier,
     minted: u128,
     now: i64,
+    /// What the next report says was identified.
+    says: Vec<Identification>,
 }
 
 impl Story {
     fn new() -> Story {
-        Story { dossier: Dossier::new(door(), None, None), minted: 0, now: 1_000 }
+        Story { dossier: Dossier::new(door(), None, None), minted: 0, now: 1_000, says: vec![] }
     }
 
     /// A report: what was seen of the door, and how checks ended. Gives the events and the alert, as `kind severity`.
@@ -138,6 +201,9 @@ impl Story {
             judge.observe(&mut d, &obs, &mut mint);
         }
         let judge = judge(&catalog, &policy, &hysteresis, &vantage, self.now + 10);
+        for said in self.says.drain(..) {
+            judge.identify(&mut d, &said, &mut mint);
+        }
         for verdict in verdicts {
             self.now += 1;
             judge.check(&mut d, &run(*verdict, self.now), &mut mint);

@@ -45,7 +45,10 @@ fn approval(n: u128, range: &str) -> Approval {
         until: NOW.plus(Duration::days(n as u64)),
         max_attempts: 2,
         created_by: "user:alice".into(),
+        asked_by: "user:alice".into(),
         created_at: NOW,
+        granted_at: Some(NOW),
+        granted_by: Some("user:carol".into()),
         revoked_at: None,
         revoked_by: None,
     }

@@ -36,7 +36,9 @@ pub enum Access {
 }
 
 use Access::{Needs, Public, SignedIn};
-use Permission::{Decide, ManageAlerts, ManageAssets, ManageSettings, ManageTasks, ManageUsers, Read, ReadAudit, ReadMetrics};
+use Permission::{
+    Approve, Decide, ManageAlerts, ManageAssets, ManageSettings, ManageTasks, ManageUsers, Read, ReadAudit, ReadMetrics,
+};
 
 /// Every route of the API.
 pub const ROUTES: &[(&str, &str, Access)] = &[
@@ -60,6 +62,7 @@ pub const ROUTES: &[(&str, &str, Access)] = &[
     ("GET", "/api/v1/findings/{id}", Needs(Read)),
     ("GET", "/api/v1/approvals", Needs(Read)),
     ("POST", "/api/v1/approvals", Needs(Decide)),
+    ("POST", "/api/v1/approvals/{id}/grant", Needs(Approve)),
     ("POST", "/api/v1/approvals/{id}/revoke", Needs(Decide)),
     ("GET", "/api/v1/hosts", Needs(Read)),
     ("GET", "/api/v1/events", Needs(Read)),
@@ -162,6 +165,13 @@ impl Caller {
         match &self.who {
             Who::User(user, _) => format!("user:{}", user.name),
             Who::Token(token) => format!("token:{}", token.name),
+        }
+    }
+    /// The person behind it: the user, or who made the token.
+    pub fn person(&self) -> String {
+        match &self.who {
+            Who::User(..) => self.actor(),
+            Who::Token(token) => token.created_by.clone(),
         }
     }
     /// An audit entry of something they did.

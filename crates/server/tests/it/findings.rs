@@ -115,6 +115,68 @@ async fn a_door_that_closes_takes_its_findings_along() {
     assert_eq!((found[0].phase, found[0].gone_reason.as_deref()), (FindingPhase::Gone, Some("endpoint-closed")));
 }
 
+/// Jenkins is identified and proved open, then nginx takes the port: the product's finding waits for the front page, which is
+/// asked for by itself, and ends when that is no Jenkins' either.
+#[tokio::test]
+async fn a_products_finding_is_gone_when_another_product_has_taken_its_port() {
+    let mut world = World::new().await;
+    world.asset("10.0.0.0/30").await;
+    let endpoint = world.open("10.0.0.1:8080/tcp", "http");
+    world.run(TaskKind::Liveness).await;
+    world.work().await;
+    let phase = async || {
+        let found = world.store().findings(&FindingFilter::default(), Paging::first(10)).await.unwrap().items;
+        (found[0].phase, found[0].gone_reason.clone())
+    };
+    let page = |product: Option<&str>, status: u16| {
+        let panel = serde_json::json!({"scheme": "http", "status": status, "product": product});
+        let seen = serde_json::json!({"endpoint": endpoint, "panel": panel, "observed_at": crate::world::clock()});
+        serde_json::from_value::<model::service::PanelObservation>(seen).unwrap()
+    };
+    // What answers, whether the check that applies proves it, and the front page of the job that follows, if one does.
+    for (product, proved, shown, after) in [
+        ("Jenkins", true, Some((Some("Jenkins"), 200)), (FindingPhase::Present, None)),
+        ("nginx", false, Some((None, 502)), (FindingPhase::Present, None)),
+        ("Apache httpd", false, Some((None, 200)), (FindingPhase::Gone, Some("other-service".to_owned()))),
+        ("Apache httpd", false, None, (FindingPhase::Gone, Some("other-service".to_owned()))),
+    ] {
+        advance(Duration::secs(20));
+        world.run(TaskKind::ServiceIdentification).await;
+        let (mut identified, mut fetched) = (0, None);
+        loop {
+            let offers = world.lease("node", 20).await;
+            if offers.is_empty() {
+                break;
+            }
+            for offer in offers {
+                advance(Duration::secs(2));
+                let mut report = world.report("node", &offer);
+                if matches!(offer.work, Work::Identify { .. }) {
+                    identified += 1;
+                    for seen in &mut report.sightings.identifications {
+                        seen.service.as_mut().unwrap().product = Some(product.into());
+                    }
+                    if proved {
+                        let run = CheckRun { check: "jenkins-unauthenticated".into(), ..proof(endpoint, Verdict::Proved) };
+                        report.sightings.checks = vec![run];
+                    }
+                }
+                if let (Work::Panels { endpoints }, Some((product, status))) = (&offer.work, shown) {
+                    assert_eq!(endpoints, &[endpoint]);
+                    fetched = Some(status);
+                    report.sightings.panels = vec![page(product, status)];
+                }
+                world.send(report).await;
+            }
+        }
+        assert_eq!((identified > 0, fetched), (true, shown.map(|(_, status)| status)), "{product}");
+        assert_eq!(phase().await, after, "{product}");
+    }
+    let kinds = vec![EventKind::FindingGone];
+    let events = world.store().events(&EventFilter { kinds, ..EventFilter::default() }, Paging::first(50)).await.unwrap().items;
+    assert_eq!(events.len(), 1, "said once");
+}
+
 #[tokio::test]
 async fn what_a_node_says_beyond_its_job_or_without_proof_is_not_taken() {
     let (world, endpoint) = redis().await;
@@ -145,7 +207,10 @@ async fn approve(world: &World, range: &str) -> ApprovalId {
         until: now.plus(Duration::days(20)),
         max_attempts: 2,
         created_by: "user:alice".into(),
+        asked_by: "user:alice".into(),
         created_at: now,
+        granted_at: Some(now),
+        granted_by: Some("user:carol".into()),
         revoked_at: None,
         revoked_by: None,
     };

@@ -7,6 +7,7 @@ mod engines;
 mod findings;
 mod first;
 mod identification;
+mod second_person;
 
 use crate::sql::{all, get, one};
 use crate::{Result, StoreError};
@@ -23,6 +24,7 @@ impl MigratorTrait for Migrator {
             Box::new(engines::Step),
             Box::new(findings::Step),
             Box::new(identification::Step),
+            Box::new(second_person::Step),
         ]
     }
 }

@@ -76,7 +76,7 @@ async fn a_newer_schema_is_refused_by_name() {
         assert!(matches!(error, StoreError::NewerSchema { .. }) && !error.is_transient(), "{text}");
         assert!(
             text.contains("`m20991231_000001_later`")
-                && text.contains("`m20261121_000005_identification`")
+                && text.contains("`m20261121_000006_second_person`")
                 && text.contains("hint: "),
             "{text}"
         );

@@ -26,7 +26,10 @@ on_both!(
     an_alert_about_a_finding_is_raised_once_for_each_proof,
     an_attempt_is_counted_once_however_often_it_is_reported,
     a_lease_that_was_lost_keeps_its_addresses_from_another_attempt,
+    an_approval_waits_for_a_second_person,
     an_approval_is_taken_back_once,
+    front_pages_are_found_by_icon_and_by_what_they_are_made_with,
+    findings_are_counted_by_severity_and_by_week,
     a_note_takes_an_endpoint_off_the_queue,
     a_database_of_the_release_before_is_brought_up_to_date,
 );
@@ -215,7 +218,10 @@ fn approval(range: &str) -> Approval {
         until: at(3_600),
         max_attempts: 2,
         created_by: "user:alice".into(),
+        asked_by: "user:alice".into(),
         created_at: T0,
+        granted_at: Some(T0),
+        granted_by: Some("user:carol".into()),
         revoked_at: None,
         revoked_by: None,
     }
@@ -280,6 +286,103 @@ async fn a_lease_that_was_lost_keeps_its_addresses_from_another_attempt(db: Db) 
     assert_eq!(used.iter().filter(|e| e.action == "approval.use").count(), 6, "not where everything was held already");
 }
 
+async fn an_approval_waits_for_a_second_person(db: Db) {
+    let asked = |range: &str| Approval { granted_at: None, granted_by: None, ..approval(range) };
+    let (plain, by_token, over, declined) = (
+        asked("10.0.0.0/28"),
+        Approval { created_by: "token:cmdb".into(), ..asked("10.0.1.0/28") },
+        Approval { until: at(5), ..asked("10.0.2.0/28") },
+        asked("10.0.3.0/28"),
+    );
+    for approval in [&plain, &by_token, &over, &declined] {
+        db.store.insert_approval(approval, &audit("approval.create")).await.unwrap();
+    }
+    db.store.revoke_approval(declined.id, "user:bob", at(5), &audit("approval.revoke")).await.unwrap();
+    assert_eq!(db.store.approvals_open(T0).await.unwrap(), [], "nobody but who asked has agreed");
+    let grant = async |id, by: &str| db.store.grant_approval(id, by, at(6), &audit("approval.grant")).await;
+    for (id, by, why) in [
+        (plain.id, "user:alice", "another person"),
+        (by_token.id, "user:alice", "another person"),
+        (by_token.id, "token:cmdb", "another person"),
+        (over.id, "user:bob", "is over"),
+        (declined.id, "user:bob", "declined"),
+    ] {
+        let refused = grant(id, by).await;
+        assert!(matches!(&refused, Err(StoreError::NotAllowed(m)) if m.contains(why)), "{by}: {refused:?}");
+    }
+    assert!(matches!(grant(ApprovalId(Uuid::now_v7()), "user:bob").await, Err(StoreError::NotFound(_))));
+    assert_eq!(db.store.approvals_open(at(6)).await.unwrap(), []);
+    grant(plain.id, "user:bob").await.unwrap();
+    let granted = Approval { granted_at: Some(at(6)), granted_by: Some("user:bob".into()), ..plain.clone() };
+    assert_eq!(db.store.approvals_open(at(6)).await.unwrap(), std::slice::from_ref(&granted));
+    assert_eq!((granted.in_force(at(5)), granted.in_force(at(6))), (false, true), "not before it was granted");
+    let again = grant(plain.id, "user:carol").await;
+    assert!(matches!(&again, Err(StoreError::NotAllowed(m)) if m.contains("granted before")), "{again:?}");
+    let audited = db.store.audit(&Default::default(), EVERYTHING).await.unwrap().items;
+    assert_eq!(
+        audited.iter().filter(|e| e.action == "approval.grant").count(),
+        1,
+        "what was refused is not written down as done"
+    );
+}
+
+async fn front_pages_are_found_by_icon_and_by_what_they_are_made_with(db: Db) {
+    let doors = ["10.0.0.1:80/tcp", "10.0.0.2:80/tcp", "10.0.0.3:80/tcp", "10.0.0.4:80/tcp"].map(endpoint);
+    record(&db.store, |b| {
+        b.port_states = doors.iter().map(|d| port_state(*d)).collect();
+        for (state, (favicon, technologies)) in b.port_states.iter_mut().zip([
+            (Some(-939_513_348), &["Jetty 10.0.18", "PHP"][..]),
+            (Some(81_586_312), &["PHPUnit", "a \"quoted\" 100% thing"]),
+            (None, &[]),
+        ]) {
+            let panel = state.panel.as_mut().unwrap();
+            panel.favicon = favicon;
+            panel.technologies = technologies.iter().map(|t| (*t).to_owned()).collect();
+        }
+        b.port_states[3].panel = None;
+    })
+    .await;
+    let icon = |hash| PortFilter { favicon: Some(hash), ..Default::default() };
+    let with = |word: &str| PortFilter { technology: Some(word.into()), ..Default::default() };
+    for (filter, found) in [
+        (icon(-939_513_348), &[0][..]),
+        (icon(81_586_312), &[1]),
+        (icon(1), &[]),
+        (with("jetty"), &[0]),
+        (with("Jetty 10.0.18"), &[0]),
+        (with("jetty 10.0.1"), &[]),
+        (with("php"), &[0]),
+        (with("10.0.18"), &[]),
+        (with("A \"Quoted\""), &[1]),
+        (with("a \"quoted\" 100%"), &[1]),
+        (with("%"), &[]),
+        (with("jetty_10.0.18"), &[]),
+    ] {
+        let got: Vec<Endpoint> = db.store.ports(&filter, EVERYTHING).await.unwrap().items.iter().map(|p| p.endpoint).collect();
+        assert_eq!(got, found.iter().map(|&i| doors[i]).collect::<Vec<_>>(), "{filter:?}");
+    }
+}
+
+async fn findings_are_counted_by_severity_and_by_week(db: Db) {
+    let old = at(-8 * 86_400);
+    record(&db.store, |b| {
+        b.findings = vec![
+            finding("10.0.0.1:6379/tcp", "a", Severity::Critical),
+            Finding { first_seen_at: old, ..finding("10.0.0.2:6379/tcp", "a", Severity::Critical) },
+            finding("10.0.0.2:6379/tcp", "b", Severity::Low),
+            Finding { phase: FindingPhase::Gone, ..finding("10.0.0.3:6379/tcp", "a", Severity::High) },
+        ];
+    })
+    .await;
+    let counts = db.store.finding_counts(at(10)).await.unwrap();
+    assert_eq!(counts.by_severity, BTreeMap::from([(Severity::Critical, 2), (Severity::Low, 1)]));
+    assert_eq!(counts.new_7d, 2);
+    let since = |ts| FindingFilter { first_seen_since: Some(ts), phase: Some(FindingPhase::Present), ..FindingFilter::default() };
+    for (ts, total) in [(old, 3), (Ts(old.0 + 1), 2), (at(2), 0)] {
+        assert_eq!(db.store.findings(&since(ts), EVERYTHING).await.unwrap().total, total, "{ts}");
+    }
+}
+
 async fn an_approval_is_taken_back_once(db: Db) {
     let (one, other) = (approval("10.0.0.0/28"), Approval { until: at(9_000), ..approval("10.0.1.7") });
     for approval in [&one, &other] {
@@ -332,7 +435,7 @@ async fn a_database_of_the_release_before_is_brought_up_to_date(db: Db) {
     let mut back: Vec<String> = ["DROP INDEX alerts_once".to_owned()].into();
     for (table, columns) in [
         ("assets", &["check_ceiling"][..]),
-        ("port_states", &["service_product", "service_version", "panel_product"]),
+        ("port_states", &["service_product", "service_version", "panel_product", "panel_favicon", "panel_technologies"]),
         ("exposures", &["service_name", "service_product", "service_version"]),
         ("alerts", &["findings", "about"]),
     ] {
@@ -342,7 +445,9 @@ async fn a_database_of_the_release_before_is_brought_up_to_date(db: Db) {
         ["findings", "approvals", "credential_attempts", "attempt_holds", "endpoint_notes"].map(|t| format!("DROP TABLE {t}")),
     );
     back.push("CREATE UNIQUE INDEX alerts_once ON alerts (exposure, opening, kind, risk)".into());
-    back.push("DELETE FROM seaql_migrations WHERE version = 'm20261121_000004_findings'".into());
+    back.push(
+        "DELETE FROM seaql_migrations WHERE version IN ('m20261121_000004_findings', 'm20261121_000006_second_person')".into(),
+    );
     for statement in &back {
         raw.execute_unprepared(statement).await.unwrap();
     }
@@ -355,6 +460,12 @@ async fn a_database_of_the_release_before_is_brought_up_to_date(db: Db) {
     let service = ServiceFilter { name: Some("redis".into()), product: Some("redis".into()), version: Some("7.0".into()) };
     let ports = PortFilter { service: service.clone(), ..Default::default() };
     assert_eq!(store.ports(&ports, EVERYTHING).await.unwrap().items, [port_state(door)], "found by the new columns at once");
+    for filter in [
+        PortFilter { favicon: Some(-939_513_348), ..Default::default() },
+        PortFilter { technology: Some("php".into()), ..Default::default() },
+    ] {
+        assert_eq!(store.ports(&filter, EVERYTHING).await.unwrap().items, [port_state(door)], "{filter:?}");
+    }
     let exposures = ExposureFilter { service, ..ExposureFilter::all(at(10)) };
     assert_eq!(store.exposures(&exposures, EVERYTHING).await.unwrap().total, 1);
 }

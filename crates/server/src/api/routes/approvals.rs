@@ -1,13 +1,13 @@
-//! Approvals: who agreed that default pairs may be tried where, for how long, and how often.
+//! Approvals: who asked that default pairs may be tried where, for how long, and how often, and who agreed: two people.
 //!
-//! Without one nothing is tried. What it comes to for a job is decided by `plan`, counted when the job is handed out, and looked
+//! Without one that was granted nothing is tried. What it comes to for a job is decided by `plan`, counted when the job is handed out, and looked
 //! at again by the node.
 
-use crate::api::access::Caller;
+use crate::api::access::{Caller, Who};
 use crate::api::extract::{Body, Path, Query, page};
 use crate::api::problem::{Fields, Problem};
 use crate::api::views::Page;
-use crate::api::views::finding::{ApprovalInput, ApprovalView};
+use crate::api::views::finding::{ApprovalInput, ApprovalState, ApprovalView};
 use crate::api::{Answer, Api, Use};
 use crate::live::Topic;
 use axum::Json;
@@ -31,7 +31,7 @@ const MAX_REASON: usize = 2_000;
 const AHEAD: Duration = Duration::days(90);
 
 pub(super) fn routes() -> Vec<UtoipaMethodRouter<Api>> {
-    vec![routes!(list, create), routes!(revoke)]
+    vec![routes!(list, create), routes!(grant), routes!(revoke)]
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -40,6 +40,8 @@ pub(super) fn routes() -> Vec<UtoipaMethodRouter<Api>> {
 struct ListQuery {
     /// Only those that hold and have an effect now, or only the others.
     active: Option<bool>,
+    /// How they stand: words separated by commas.
+    state: Option<String>,
     /// Items to skip; 0 when absent.
     offset: Option<u64>,
     /// Items to return, at most 500; 50 when absent.
@@ -51,13 +53,21 @@ struct ListQuery {
     responses((status = 200, description = "A page of approvals.", body = Page<ApprovalView>)))]
 async fn list(State(api): Use, Query(q): Query<ListQuery>) -> Answer<Json<Page<ApprovalView>>> {
     let slice = page(q.offset, q.limit)?;
+    let mut fields = Fields::default();
+    let words = q.state.as_deref().unwrap_or_default().split(',').map(str::trim).filter(|w| !w.is_empty());
+    let read = |word: &str| serde_json::from_value::<ApprovalState>(json!(word)).map_err(|_| format!("`{word}` is no state"));
+    let states: Vec<_> = words.filter_map(|word| fields.take("state", "bad-word", read(word))).collect();
+    fields.done()?;
     let (assets, now) = (api.store().assets().await?, api.now());
+    let wanted = |a: &ApprovalView| {
+        q.active.is_none_or(|wanted| a.active_now == wanted) && (states.is_empty() || states.contains(&a.state))
+    };
     let all = api.store().approvals().await?.into_iter().map(|a| ApprovalView::new(a, &assets, now));
-    Ok(Json(Page::slice(all.filter(|a| q.active.is_none_or(|wanted| a.active_now == wanted)).collect(), slice)))
+    Ok(Json(Page::slice(all.filter(wanted).collect(), slice)))
 }
 
 /// The approval, if everything it needs is there. It lies inside one asset, so that one owner answers for all of it.
-fn check(input: &ApprovalInput, assets: &[Asset], by: String, now: Ts) -> Answer<Approval> {
+fn check(input: &ApprovalInput, assets: &[Asset], (by, person): (String, String), now: Ts) -> Answer<Approval> {
     let mut fields = Fields::default();
     let word = input.range.trim();
     let range = fields.take("range", "bad-range", word.parse::<IpRange>().and_then(|r| r.require_unicast(word)));
@@ -106,25 +116,53 @@ fn check(input: &ApprovalInput, assets: &[Asset], by: String, now: Ts) -> Answer
         until,
         max_attempts,
         created_by: by,
+        asked_by: person,
         created_at: now,
+        granted_at: None,
+        granted_by: None,
         revoked_at: None,
         revoked_by: None,
     })
 }
 
-/// Writes an approval down. While it holds, default pairs may be tried at its addresses.
+/// Asks for an approval. Once a second person has granted it, and while it holds, default pairs may be tried at its addresses.
 #[utoipa::path(post, path = "/api/v1/approvals", tag = "findings", operation_id = "createApproval", request_body = ApprovalInput,
     responses((status = 201, description = "The approval.", body = ApprovalView)))]
 async fn create(State(api): Use, caller: Caller, Body(input): Body<ApprovalInput>) -> Answer<(StatusCode, Json<ApprovalView>)> {
     let (assets, now) = (api.store().assets().await?, api.now());
-    let approval = check(&input, &assets, caller.actor(), now)?;
+    let approval = check(&input, &assets, (caller.actor(), caller.person()), now)?;
     let entry = caller.audit(now, "approval.create", format!("approval:{}", approval.id), json!({ "approval": approval }));
     api.store().insert_approval(&approval, &entry).await?;
     api.changed(Topic::Findings);
     Ok((StatusCode::CREATED, Json(ApprovalView::new(approval, &assets, now))))
 }
 
-/// Takes an approval back. Who is trying something under it stops with the next heartbeat; the record stays.
+/// Agrees to what another person asked for. A person only, signed in: what a program agrees to nobody has agreed to.
+#[utoipa::path(post, path = "/api/v1/approvals/{id}/grant", tag = "findings", operation_id = "grantApproval",
+    params(("id" = Uuid, Path, description = "Approval.")),
+    responses((status = 200, description = "The approval.", body = ApprovalView),
+              (status = 409, description = "It was granted, declined or over before, or the caller asked for it or is no person.", body = Problem, content_type = "application/problem+json")))]
+async fn grant(State(api): Use, caller: Caller, Path(id): Path<Uuid>) -> Answer<Json<ApprovalView>> {
+    if !matches!(caller.who, Who::User(..)) {
+        let problem = Problem::conflict("an approval is granted by a person, not by a token");
+        return Err(problem.hint("sign in and grant it in the console"));
+    }
+    let (id, now) = (ApprovalId(id), api.now());
+    let missing = || Problem::not_found(format!("approval {id} does not exist"));
+    let before = api.store().approval(id).await?.ok_or_else(missing)?;
+    let by = caller.person();
+    if before.asked_by == by || before.created_by == by {
+        let problem = Problem::conflict("who asked for an approval may not be who grants it");
+        return Err(problem.hint("ask another person with the role approver or admin"));
+    }
+    let entry = caller.audit(now, "approval.grant", format!("approval:{id}"), json!({ "approval": before }));
+    api.store().grant_approval(id, &by, now, &entry).await?;
+    api.changed(Topic::Findings);
+    let approval = api.store().approval(id).await?.ok_or_else(missing)?;
+    Ok(Json(ApprovalView::new(approval, &api.store().assets().await?, now)))
+}
+
+/// Declines or takes an approval back. Who is trying something under it stops with the next heartbeat; the record stays.
 #[utoipa::path(post, path = "/api/v1/approvals/{id}/revoke", tag = "findings", operation_id = "revokeApproval",
     params(("id" = Uuid, Path, description = "Approval.")),
     responses((status = 200, description = "The approval.", body = ApprovalView),
@@ -196,7 +234,8 @@ mod tests {
                 until: Instant(until),
                 max_attempts: attempts,
             };
-            let field = check(&input, &assets, "user:a".into(), now).err().and_then(|p| p.fields.into_iter().next());
+            let field =
+                check(&input, &assets, ("user:a".into(), "user:a".into()), now).err().and_then(|p| p.fields.into_iter().next());
             assert_eq!(field.map(|f| f.field).as_deref(), bad, "{range} {from:?} {until} {attempts:?}");
         }
     }

@@ -3,8 +3,8 @@
 use crate::api::extract::Query;
 use crate::api::problem::Fields;
 use crate::api::views::dashboard::{
-    AlertCountsView, DashboardView, DetectionView, EndpointCountsView, ExposureCountsView, SegmentCountsView, TaskBriefView,
-    TopAddressView, TrendView,
+    AlertCountsView, DashboardView, DetectionView, EndpointCountsView, ExposureCountsView, FindingCountsView, SegmentCountsView,
+    TaskBriefView, TopAddressView, TrendView,
 };
 use crate::api::views::endpoint::HostCountsView;
 use crate::api::views::system::{NodeView, ScopeView, SystemView};
@@ -62,6 +62,7 @@ async fn dashboard(State(api): Use, Query(q): Query<DashboardQuery>) -> Answer<J
     fields.done()?;
     let (store, now) = (api.store(), api.now());
     let counts = store.exposure_counts(now).await?;
+    let findings = store.finding_counts(now).await?;
     let hosts = store.host_counts().await?;
     let phases = store.phase_counts().await?;
     let trend = store.exposures_per_day(now, days).await?;
@@ -82,6 +83,14 @@ async fn dashboard(State(api): Use, Query(q): Query<DashboardQuery>) -> Answer<J
             unreviewed_high_risk: cells.iter().filter(undecided).map(|c| c.count).sum(),
             opened_24h: counts.opened_24h,
             closed_24h: counts.closed_24h,
+        },
+        findings: FindingCountsView {
+            present: findings.by_severity.values().sum(),
+            by_severity: Severity::ALL
+                .iter()
+                .map(|s| (s.to_string(), findings.by_severity.get(s).copied().unwrap_or(0)))
+                .collect(),
+            new_7d: findings.new_7d,
         },
         hosts: HostCountsView { online: hosts.online, offline: hosts.offline },
         endpoints: EndpointCountsView { open: phases.open, pending: phases.pending },

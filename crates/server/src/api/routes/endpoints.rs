@@ -57,6 +57,10 @@ struct ListQuery {
     noted: Option<bool>,
     /// Product of the front page, exactly, without case.
     panel_product: Option<String>,
+    /// Hash of the front page's icon, as search engines for exposed services write it.
+    favicon: Option<i32>,
+    /// What the front page is made with, with or without a version, without case: `jetty` finds `Jetty 10.0.18`.
+    technology: Option<String>,
     /// Only endpoints whose front page is a product's that the catalogue knows, or only the others.
     panel_known: Option<bool>,
     /// Address, exactly.
@@ -113,6 +117,8 @@ async fn list(State(api): Use, Query(q): Query<ListQuery>) -> Answer<Json<Page<E
         noted: q.noted,
         panel_known: q.panel_known,
         panel_product: fields.optional_text("panel_product", q.panel_product.as_deref(), 200),
+        favicon: q.favicon,
+        technology: fields.optional_text("technology", q.technology.as_deref(), 100),
         ip: q.ip.as_deref().and_then(|ip| fields.parse::<IpAddr>("ip", "bad-address", ip)),
         pseudo_open: q.pseudo_open,
         panel: q.panel,

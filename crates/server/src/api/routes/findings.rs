@@ -7,6 +7,7 @@ use crate::api::extract::{Path, Query};
 use crate::api::problem::{Fields, Problem};
 use crate::api::views::Page;
 use crate::api::views::finding::{CheckView, FindingView};
+use crate::api::views::words::Instant;
 use crate::api::{Answer, Api, Use};
 use assess::exposure::one_line;
 use axum::Json;
@@ -48,6 +49,8 @@ struct ListQuery {
     search: Option<String>,
     /// Id of an asset.
     asset: Option<String>,
+    /// First proved at this instant or later.
+    first_seen_since: Option<Instant>,
     /// `severity`, `first_seen_at`, `last_seen_at`, `ip` or `check`, with `-` before it for descending.
     sort: Option<String>,
     /// Items to skip; 0 when absent.
@@ -83,7 +86,7 @@ pub(super) fn proved(fields: &mut Fields, words: Option<&str>) -> Option<Proved>
             for word in words {
                 match word.parse::<FindingKind>() {
                     Ok(kind) => kinds.push(kind),
-                    Err(_) if Checks::builtin().get(word).is_some() => checks.push(word.clone()),
+                    Err(_) if Checks::in_use().get(word).is_some() => checks.push(word.clone()),
                     Err(_) => fields.add(
                         "finding",
                         "bad-word",
@@ -142,6 +145,7 @@ async fn list(State(api): Use, Query(q): Query<ListQuery>) -> Answer<Json<Page<F
         search: fields.optional_text("search", q.search.as_deref(), 200),
         asset: q.asset.as_deref().and_then(|id| fields.parse::<AssetId>("asset", "bad-id", id)),
         endpoint: None,
+        first_seen_since: q.first_seen_since.map(|t| t.0),
         sort: order(&mut fields, q.sort.as_deref(), &keys),
     };
     fields.done()?;
@@ -163,5 +167,5 @@ async fn get(State(api): Use, Path(id): Path<Uuid>) -> Answer<Json<FindingView>>
 #[utoipa::path(get, path = "/api/v1/catalog/checks", tag = "findings", operation_id = "listCatalogChecks",
     responses((status = 200, description = "All checks, in the order in which they run.", body = Vec<CheckView>)))]
 async fn checks() -> Json<Vec<CheckView>> {
-    Json(Checks::builtin().all().iter().map(CheckView::from).collect())
+    Json(Checks::in_use().all().iter().map(CheckView::from).collect())
 }

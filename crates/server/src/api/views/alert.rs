@@ -73,7 +73,7 @@ pub struct FindingNoteView {
 
 impl From<FindingNote> for FindingNoteView {
     fn from(note: FindingNote) -> Self {
-        let title = Checks::builtin().get(&note.check).map(|check| TextView::from(&check.title));
+        let title = Checks::in_use().get(&note.check).map(|check| TextView::from(&check.title));
         FindingNoteView {
             check: note.check,
             title,

@@ -26,6 +26,17 @@ pub struct ExposureCountsView {
     pub closed_24h: u64,
 }
 
+/// Numbers of findings that hold.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct FindingCountsView {
+    /// All of them.
+    pub present: u64,
+    /// By severity; every severity is there.
+    pub by_severity: BTreeMap<String, u64>,
+    /// First proved in the last seven days.
+    pub new_7d: u64,
+}
+
 /// Endpoints by phase.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct EndpointCountsView {
@@ -115,6 +126,8 @@ pub struct SegmentCountsView {
 pub struct DashboardView {
     /// Exposures.
     pub exposures: ExposureCountsView,
+    /// Findings.
+    pub findings: FindingCountsView,
     /// Hosts.
     pub hosts: HostCountsView,
     /// Endpoints.

@@ -129,7 +129,7 @@ pub struct FindingView {
 impl FindingView {
     /// The view; exposure, service and asset are looked up by the caller.
     pub fn new(f: Finding) -> Self {
-        let check = Checks::builtin().get(&f.check);
+        let check = Checks::in_use().get(&f.check);
         FindingView {
             id: f.id.0,
             ip: f.endpoint.ip.to_string(),
@@ -172,6 +172,41 @@ pub fn in_order(findings: &mut [Finding]) {
     });
 }
 
+/// How an approval stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ApprovalState {
+    /// Asked for; a second person has to grant it before it holds.
+    Requested,
+    /// Holds now.
+    Active,
+    /// Granted, and begins later.
+    Ahead,
+    /// Granted and in its time, but the asset does not allow intrusive checks, or is gone.
+    Powerless,
+    /// Its time is over.
+    Ended,
+    /// Taken back before it was granted.
+    Declined,
+    /// Taken back.
+    Revoked,
+}
+
+impl ApprovalState {
+    /// At `now`; `effective`: the asset lets intrusive questions pass.
+    fn of(a: &Approval, effective: bool, now: Ts) -> Self {
+        match () {
+            () if a.revoked_at.is_some() && a.granted_at.is_none() => ApprovalState::Declined,
+            () if a.revoked_at.is_some() => ApprovalState::Revoked,
+            () if a.until <= now => ApprovalState::Ended,
+            () if !a.granted_since(now) => ApprovalState::Requested,
+            () if a.not_before > now => ApprovalState::Ahead,
+            () if !effective => ApprovalState::Powerless,
+            () => ApprovalState::Active,
+        }
+    }
+}
+
 /// An agreement that default pairs may be tried on a range, for a time.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ApprovalView {
@@ -193,11 +228,19 @@ pub struct ApprovalView {
     pub until: Instant,
     /// Attempts for one account and address in 24 hours.
     pub max_attempts: u8,
-    /// Who wrote it down.
+    /// How it stands.
+    pub state: ApprovalState,
+    /// Who asked for it.
     pub created_by: String,
-    /// When.
+    /// The person behind that, a token's maker where it was a token: may not be who grants it.
+    pub asked_by: String,
+    /// When it was asked for.
     pub created_at: Instant,
-    /// When it was taken back.
+    /// When a second person granted it; null while it waits.
+    pub granted_at: Option<Instant>,
+    /// Who that was.
+    pub granted_by: Option<String>,
+    /// When it was declined or taken back.
     pub revoked_at: Option<Instant>,
     /// By whom.
     pub revoked_by: Option<String>,
@@ -216,20 +259,24 @@ impl ApprovalView {
             asset_name: asset.map(|x| x.name.clone()),
             check_ceiling: asset.map(|x| x.check_ceiling.into()),
             active_now: effective && a.in_force(now),
+            state: ApprovalState::of(&a, effective, now),
             owner: a.owner,
             reason: a.reason,
             not_before: a.not_before.into(),
             until: a.until.into(),
             max_attempts: a.max_attempts,
             created_by: a.created_by,
+            asked_by: a.asked_by,
             created_at: a.created_at.into(),
+            granted_at: a.granted_at.map(Into::into),
+            granted_by: a.granted_by,
             revoked_at: a.revoked_at.map(Into::into),
             revoked_by: a.revoked_by,
         }
     }
 }
 
-/// An approval to write down.
+/// An approval to ask for.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ApprovalInput {

@@ -121,12 +121,20 @@ async fn a_finding_is_listed_shown_and_advises_in_both_languages() {
         ("search=10.0.0.1", 1),
         ("search=10.0.0.2", 0),
         ("sort=-first_seen_at", 1),
+        ("first_seen_since=2020-01-01T00:00:00Z", 1),
+        ("first_seen_since=2999-01-01T00:00:00Z", 0),
     ] {
         assert_eq!(h.get(&who, &format!("/api/v1/findings?{query}")).await["total"], total, "{query}");
     }
     let wrong = h.send(&who, "GET", "/api/v1/findings?kind=no&phase=maybe&sort=when", None).await.problem();
     assert_eq!(wrong, (422, "bad-input".into(), vec!["phase".into(), "kind".into(), "sort".into()]));
 
+    let counted = h.get(&who, "/api/v1/dashboard").await["findings"].clone();
+    let by_severity = json!({"critical": 1, "high": 0, "medium": 0, "low": 0});
+    assert_eq!(counted, json!({"present": 1, "by_severity": by_severity, "new_7d": 1}));
+    for (query, total) in [("technology=php", 0), ("favicon=-939513348", 0)] {
+        assert_eq!(h.get(&who, &format!("/api/v1/endpoints?{query}")).await["total"], total, "{query}");
+    }
     let detail = h.get(&who, "/api/v1/endpoints/10.0.0.1/tcp/6379").await;
     assert_eq!(detail["findings"], json!([found]));
     assert_eq!(detail["endpoints"][0]["worst_finding"], "critical");
@@ -216,7 +224,9 @@ async fn an_approval_is_written_down_by_who_may_decide_and_taken_back() {
     }
     let approver = h.token(Role::Approver).await;
     let approval = h.send(&approver, "POST", "/api/v1/approvals", Some(input)).await.expect(201);
-    assert_eq!((approval["active_now"].as_bool(), approval["asset_name"].as_str()), (Some(true), Some("Shop")));
+    assert_eq!((approval["active_now"].as_bool(), approval["asset_name"].as_str()), (Some(false), Some("Shop")));
+    let grant = format!("/api/v1/approvals/{}/grant", approval["id"].as_str().unwrap());
+    h.send(&h.admin().await, "POST", &grant, None).await.expect(200);
     assert!(approval["created_by"].as_str().unwrap().starts_with("token:approver"));
     assert_eq!(h.get(&operator, "/api/v1/approvals?active=true").await["total"], 1);
     h.send(&operator, "PUT", &path, Some(asset("session"))).await.expect(200);
@@ -228,6 +238,111 @@ async fn an_approval_is_written_down_by_who_may_decide_and_taken_back() {
     assert_eq!(h.send(&operator, "POST", &revoke, None).await.problem().0, 409);
     let audited = h.audited().await;
     assert!(audited.iter().any(|a| a == "approval.create") && audited.iter().any(|a| a == "approval.revoke"), "{audited:?}");
+}
+
+/// A person with the role, signed in.
+async fn person(h: &Harness, name: &str, role: &str) -> As {
+    let admin = h.admin().await;
+    let made = h.send(&admin, "POST", "/api/v1/users", Some(json!({"name": name, "role": role}))).await.expect(201);
+    let first = made["initial_password"].as_str().unwrap();
+    let who = h.sign_in(name, first).await.unwrap();
+    let change = json!({"current": first, "new": "a long enough pass phrase"});
+    let reply = h.send(&who, "PUT", "/api/v1/session/password", Some(change)).await;
+    assert!(reply.status.is_success(), "{}", reply.text);
+    h.sign_in(name, "a long enough pass phrase").await.unwrap()
+}
+
+#[tokio::test]
+async fn who_asks_for_an_approval_is_not_who_grants_it() {
+    let h = Harness::new().await;
+    let (admin, olga, paul) = (h.admin().await, person(&h, "olga", "operator").await, person(&h, "paul", "approver").await);
+    let asset = json!({"range": "10.0.0.0/24", "name": "Shop", "observe_until": null, "check_ceiling": "intrusive"});
+    h.send(&olga, "POST", "/api/v1/assets", Some(asset)).await.expect(201);
+    let until = |days: i64| model::Ts(h.now().0 + days * 86_400_000).to_string();
+    let input = json!({"range": "10.0.0.0/28", "owner": "payments", "reason": "CHG-1", "until": until(1)});
+    let ask = async |who: &As| {
+        let made = h.send(who, "POST", "/api/v1/approvals", Some(input.clone())).await.expect(201);
+        assert_eq!((made["state"].as_str(), made["active_now"].as_bool()), (Some("requested"), Some(false)), "{made}");
+        made["id"].as_str().unwrap().to_owned()
+    };
+    let grant = async |who: &As, id: &str| h.send(who, "POST", &format!("/api/v1/approvals/{id}/grant"), None).await;
+
+    let id = ask(&olga).await;
+    assert_eq!(grant(&olga, &id).await.problem().0, 403, "an operator asks, and does not grant");
+    let token = h.token(Role::Approver).await;
+    assert_eq!(grant(&token, &id).await.problem().0, 409, "a program agrees to nothing");
+    assert!(h.context.store.approvals_open(h.now()).await.unwrap().is_empty());
+    let granted = grant(&paul, &id).await.expect(200);
+    assert_eq!((granted["state"].as_str(), granted["active_now"].as_bool()), (Some("active"), Some(true)), "{granted}");
+    assert_eq!((granted["created_by"].as_str(), granted["granted_by"].as_str()), (Some("user:olga"), Some("user:paul")));
+    assert_eq!(h.context.store.approvals_open(h.now()).await.unwrap().len(), 1);
+    assert_eq!(grant(&paul, &id).await.problem().0, 409, "once");
+
+    // Neither an approver nor the administrator grants what they asked for, by themselves or through a token of their own.
+    for who in [&paul, &admin] {
+        let id = ask(who).await;
+        assert_eq!(grant(who, &id).await.problem().0, 409);
+    }
+    let own = json!({"name": "mine", "role": "operator", "expires_at": null});
+    let secret = h.send(&admin, "POST", "/api/v1/tokens", Some(own)).await.expect(201)["secret"].as_str().unwrap().to_owned();
+    let id = ask(&As::Token(secret)).await;
+    assert_eq!(grant(&admin, &id).await.problem().0, 409);
+    grant(&paul, &id).await.expect(200);
+
+    // What waits is listed for whoever may grant it, and declined by taking it back.
+    let waiting = h.get(&paul, "/api/v1/approvals?state=requested").await;
+    assert_eq!(waiting["total"], 2, "{waiting}");
+    let id = waiting["items"][0]["id"].as_str().unwrap().to_owned();
+    let declined = h.send(&olga, "POST", &format!("/api/v1/approvals/{id}/revoke"), None).await.expect(200);
+    assert_eq!(declined["state"], "declined");
+    for who in [&paul, &admin] {
+        assert_eq!(grant(who, &id).await.problem().0, 409, "declined is declined");
+    }
+    for (query, total) in [("state=active", 2), ("state=requested,declined", 2), ("active=true", 2), ("", 4)] {
+        assert_eq!(h.get(&paul, &format!("/api/v1/approvals?{query}")).await["total"], total, "{query}");
+    }
+    assert_eq!(h.send(&paul, "GET", "/api/v1/approvals?state=maybe", None).await.problem().2, ["state"]);
+    let audited = h.audited().await;
+    assert_eq!(audited.iter().filter(|a| *a == "approval.grant").count(), 2, "{audited:?}");
+}
+
+#[tokio::test]
+async fn a_finding_of_an_operators_own_check_carries_its_title_once_the_server_knows_it() {
+    let own = r#"
+        [[check]]
+        id = "badge-reader-open"
+        title = { en = "The badge reader lets anybody in", zh = "门禁读卡器任何人可访问" }
+        kind = "unauthenticated-access"
+        severity = "high"
+        side_effect = "benign"
+        services = ["badge"]
+        advice = { en = "Set a PIN.", zh = "设置 PIN。" }
+        source = "https://example.org/badge"
+        proved = "by-hand"
+        line = {}
+        cases = []
+    "#;
+    let mut checks = model::check::Checks::builtin().clone();
+    checks.add("own/badge.toml", own).unwrap();
+    checks.install();
+    let h = Harness::new().await;
+    let who = watched(&h).await;
+    let known = h.get(&who, "/api/v1/catalog/checks").await;
+    assert!(known.as_array().unwrap().iter().any(|c| c["id"] == "badge-reader-open"), "listed beside the built-in ones");
+    let found =
+        h.context.store.findings(&store::FindingFilter::default(), store::Paging::first(1)).await.unwrap().items.remove(0);
+    let view = |check: &str| {
+        serde_json::to_value(server::api::views::finding::FindingView::new(model::finding::Finding {
+            check: check.into(),
+            ..found.clone()
+        }))
+        .unwrap()
+    };
+    assert_eq!(view("badge-reader-open")["title"]["en"], "The badge reader lets anybody in");
+    assert_eq!(view("badge-reader-open")["advice"]["zh"], "设置 PIN。");
+    let unknown = view("nobody-knows-it");
+    assert!(unknown["title"].is_null() && unknown["check"] == "nobody-knows-it", "{unknown}");
+    assert_eq!(h.get(&who, "/api/v1/exposures?finding=badge-reader-open").await["total"], 0, "and is no unknown word");
 }
 
 #[tokio::test]
