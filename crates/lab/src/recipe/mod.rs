@@ -51,8 +51,6 @@ pub enum Version {
     Package(&'static str),
     /// The first two numbers of that: servers that tell no more by default.
     Minor(&'static str),
-    /// This one: of a part that the package carries within it, under a number of its own.
-    Fixed(&'static str),
     /// The version of this package in `target/tools/debs`.
     Unpacked(&'static str),
     /// The version of this package in the Python environment of `scripts/ensure slow`.
@@ -279,7 +277,6 @@ impl Version {
                 let full = Version::Package(package).look_up()?.unwrap_or_default();
                 full.split('.').take(2).collect::<Vec<_>>().join(".")
             }
-            Version::Fixed(version) => (*version).to_owned(),
             Version::Unpacked(package) => std::fs::read_to_string(tools().join("debs").join(package).join("version"))?,
             Version::Python(package) => {
                 // Beside a package's folder stands one named after its release.

@@ -54,7 +54,7 @@ pub(super) const RECIPES: &[Recipe] = &[
     Recipe::slow(
         "rabbitmq",
         &[
-            Door::tcp("rabbitmq", 5672, &["amqp"], &["RabbitMQ"]).version(Version::Package("rabbitmq-server")).access(Access::Password),
+            Door::tcp("rabbitmq", 5672, &["amqp"], &["RabbitMQ"]).version(Version::Package("rabbitmq-server")).access(Access::DefaultPair),
             Door::tcp("rabbitmq-management", 15672, &["http", "rabbitmq"], &["RabbitMQ", "RabbitMQ Management"])
                 .beneath(&["Cowboy"])
                 .access(Access::DefaultPair),

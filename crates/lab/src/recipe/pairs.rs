@@ -29,8 +29,8 @@ pub(super) const RECIPES: &[Recipe] = &[
     }),
     Recipe::slow(
         "supervisor-pair",
-        &[Door::tcp("supervisor-pair", 9001, &["http", "supervisor"], &["Supervisor", "supervisord", "Medusa"])
-            .version(Version::Fixed("1.12"))
+        &[Door::tcp("supervisor-pair", 9001, &["http", "supervisor"], &["Supervisor", "supervisord"])
+            .beneath(&["Medusa"])
             .access(Access::DefaultPair)],
         |p| super::admin::supervisor(p, "username = user\npassword = 123\n"),
     ),

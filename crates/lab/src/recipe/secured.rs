@@ -107,11 +107,12 @@ pub(super) const RECIPES: &[Recipe] = &[
             .access(Access::Password)],
         |p| super::files::vsftpd(p, false),
     ),
-    // Its refusal names the server inside it, Medusa, under that one's own number.
+    // Its refusal names the server inside it, Medusa, under that one's own number; its own it tells to nobody.
     Recipe::slow(
         "supervisor-password",
-        &[Door::tcp("supervisor-password", 9001, &["http", "supervisor"], &["Supervisor", "supervisord", "Medusa"])
-            .version(Version::Fixed("1.12")).access(Access::Password)],
+        &[Door::tcp("supervisor-password", 9001, &["http", "supervisor"], &["Supervisor", "supervisord"])
+            .beneath(&["Medusa"])
+            .access(Access::Password)],
         |p| super::admin::supervisor(p, "username = operator\npassword = not-a-secret-of-anything-real\n"),
     ),
     Recipe::slow(

@@ -95,8 +95,8 @@ pub(super) const RECIPES: &[Recipe] = &[
     }),
     Recipe::slow(
         "pgbouncer",
-        // It is asked before it asks its PostgreSQL, which is not there.
-        &[Door::tcp("pgbouncer", 6432, &["postgresql", "pgbouncer"], &["PgBouncer", "PostgreSQL"])],
+        // It is asked before it asks its PostgreSQL, which is not there: whoever says PostgreSQL has guessed.
+        &[Door::tcp("pgbouncer", 6432, &["postgresql", "pgbouncer"], &["PgBouncer"])],
         |p| {
             let text = "[databases]\nshop = host=127.0.0.1 port=1\n[pgbouncer]\nlisten_addr = 0.0.0.0\nlisten_port = {port}\n\
                         auth_type = md5\nauth_file = {dir}/users\nunix_socket_dir =\n";

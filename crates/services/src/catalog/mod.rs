@@ -43,7 +43,7 @@ const SERVICES: &[(&str, &str)] = files! {
         "ldap" "rdp" "smb" "kafka" "zookeeper" "http" "elasticsearch" "docker" "etcd" "couchdb" "influxdb" "kubernetes"
         "flink" "spark" "spark-web" "hadoop" "hadoop-web" "supervisor" "weblogic" "nacos" "glassfish" "rpcbind" "nfs"
         "mountd" "nlockmgr" "rpc-statd" "oracle-tns" "mssql" "drda" "rmi" "iiop" "tls" "mqtt" "amqp" "activemq" "stomp"
-        "cassandra" "clickhouse" "x11" "socks" "ajp" "epmd" "adb" "dubbo" "rocketmq" "zabbix-agent" "zabbix" "thrift" "h2"
+        "cassandra" "clickhouse" "x11" "socks" "ajp" "epmd" "adb" "dubbo" "rocketmq" "zabbix-agent" "zabbix" "thrift" "h2" "h2-console"
         "hsqldb" "firebird" "kerberos" "git" "iscsi" "serf-rpc" "dns" "rtmp" "dask" "tor" "svn" "sip" "rtsp" "xmpp" "irc"
         "finger" "ident" "daytime" "chargen" "munin" "gearman" "beanstalkd" "gpsd" "dict" "nut" "nntp" "mpd" "asterisk-manager"
         "tarantool" "ceph" "cvs" "check-mk" "teamspeak" "zeromq" "distcc" "prometheus" "alertmanager" "node-exporter"

@@ -479,7 +479,7 @@ static SLOW: &[Case] = &[
         refusals: Some(amqp_refusals),
     },
     Case {
-        recipe: recipe("tomcat-default", TOMCAT, |p| tomcat(p, "tomcat")).ready(READY),
+        recipe: recipe("tomcat-default", TOMCAT, |p| tomcat(p, "s3cret")).ready(READY),
         service: "http",
         product: "Apache Tomcat",
         check: "tomcat-manager-default-credential",
@@ -488,7 +488,7 @@ static SLOW: &[Case] = &[
         refusals: Some(tomcat_refusals),
     },
     Case {
-        recipe: recipe("tomcat-changed", TOMCAT, |p| tomcat(p, "tomcat1")).ready(READY),
+        recipe: recipe("tomcat-changed", TOMCAT, |p| tomcat(p, "s3cret1")).ready(READY),
         service: "http",
         product: "Apache Tomcat",
         check: "tomcat-manager-default-credential",
@@ -498,7 +498,7 @@ static SLOW: &[Case] = &[
     },
     Case {
         // Five wrong passwords have locked the account; the right one is refused like any other.
-        recipe: recipe("tomcat-locked", TOMCAT, |p| tomcat(p, "tomcat")).ready(READY).settle(|p| {
+        recipe: recipe("tomcat-locked", TOMCAT, |p| tomcat(p, "s3cret")).ready(READY).settle(|p| {
             for n in 0..6 {
                 let url = format!("http://127.0.0.1:{{port}}/manager/status?locked{n}");
                 p.run_words(&["curl", "-s", "-o", "/dev/null", "-u", "tomcat:wrong", &url])?;
