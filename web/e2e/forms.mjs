@@ -51,9 +51,40 @@ async function hook() {
   return hooked
 }
 
+/** Lets a second person, grace, who may approve, do something in a browser of her own, and takes her away again. */
+async function second(page, act) {
+  const call = (method, path, body) =>
+    page.evaluate(
+      async ([method, path, body]) => {
+        const headers = { 'content-type': 'application/json', 'x-portreeve-csrf': '1' }
+        const reply = await fetch(`/api/v1${path}`, { method, headers, body: body && JSON.stringify(body) })
+        return reply.status === 204 ? {} : await reply.json()
+      },
+      [method, path, body],
+    )
+  const grace = await call('POST', '/users', { name: 'grace', role: 'approver' })
+  const context = await page.context().browser().newContext({ viewport: { width: 1440, height: 900 }, locale: 'en' })
+  try {
+    const other = await context.newPage()
+    other.setDefaultTimeout(15_000)
+    await other.goto(new URL('/sign-in', page.url()).href)
+    await other.evaluate(async (first) => {
+      const headers = { 'content-type': 'application/json', 'x-portreeve-csrf': '1' }
+      const send = (method, path, body) => fetch(`/api/v1${path}`, { method, headers, body: JSON.stringify(body) })
+      await send('POST', '/session', { name: 'grace', password: first })
+      await send('PUT', '/session/password', { current: first, new: 'a pass phrase of her own' })
+      await send('POST', '/session', { name: 'grace', password: 'a pass phrase of her own' })
+    }, grace.initial_password)
+    await act(other)
+  } finally {
+    await context.close()
+    await call('DELETE', `/users/${grace.id}`)
+  }
+}
+
 /** Everything; `walk` is what run.mjs shares: page, check, open, shot, language, complaints, base. */
 export async function forms(walk, options) {
-  const { page, check, open, shot, language, complaints } = walk
+  const { page, check, open, shot, language, complaints, base } = walk
   const stops = []
   const dialog = page.locator('.el-dialog:visible')
   const save = () => dialog.locator('[data-save]').click()
@@ -544,7 +575,7 @@ export async function forms(walk, options) {
       }
     })
 
-    await check('approvals: objected to below the ceiling, made under it, revoked', async () => {
+    await check('approvals: objected to below the ceiling, asked for under it, granted by another person, revoked', async () => {
       await open('/approvals', 'approvals')
       await page.locator('[data-act=add]').first().click()
       await page.fill('[data-approval-form] input[name=range]', HOME)
@@ -569,7 +600,19 @@ export async function forms(walk, options) {
       await choose(dialog, '2')
       await answered('POST', '/approvals', 201, save)
       await gone()
+      await row(HOME).locator('[data-state=requested]').waitFor()
+      await row(HOME).locator('[data-act=grant]:disabled').waitFor()
+      await shot('form-approval-waits')
+      await second(page, async (other) => {
+        await other.goto(new URL('/approvals?tab=waiting', base).href)
+        await other.locator('tbody tr[data-row]', { hasText: HOME }).locator('[data-act=grant]').click()
+        const granted = other.waitForResponse((r) => r.url().includes('/grant'))
+        await other.locator('.el-message-box:visible .el-button--primary').click()
+        if ((await granted).status() !== 200) throw new Error(`the second person was answered ${(await granted).status()}`)
+      })
+      await tab('active')
       await row(HOME).locator('[data-state=active]').waitFor()
+      await expectText(row(HOME).locator('[data-granted]'), 'user:grace')
       await shot('form-approval')
       await row(HOME).locator('[data-act=revoke]').click()
       await answered('POST', '/revoke', 200, yes)

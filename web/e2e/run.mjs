@@ -138,6 +138,7 @@ const PAGES = [
   ['/queue', 'queue'],
   ['/queue?tab=noted', 'queue'],
   ['/approvals', 'approvals'],
+  ['/approvals?tab=waiting', 'approvals'],
   ['/approvals?tab=others', 'approvals'],
   ['/events', 'events'],
   ['/alerts', 'alerts'],

@@ -80,6 +80,8 @@ describe('the two languages', () => {
     ['sideEffect', types.SIDE_EFFECTS],
     ['checkCeiling', types.CHECK_CEILINGS],
     ['checkCeilingHint', types.CHECK_CEILINGS],
+    ['approvalState', types.APPROVAL_STATES],
+    ['approvalHint', types.APPROVAL_STATES],
     ['identity', types.UNTOLD],
     ['notificationState', types.NOTIFICATION_STATES],
   ])('have a word for every %s', (group, list) => {

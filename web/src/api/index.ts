@@ -27,6 +27,7 @@ export const api = {
   approvals: {
     list: page<T.ApprovalView>()('/approvals'),
     create: (body: T.ApprovalInput) => call('post', '/approvals', { body }),
+    grant: (id: T.Id) => call('post', '/approvals/{id}/grant', { path: { id } }),
     revoke: (id: T.Id) => call('post', '/approvals/{id}/revoke', { path: { id } }),
   },
   exposures: {

@@ -7,7 +7,7 @@ export const liveState = ref<LiveState>('connecting')
 
 /** Topics whose change makes a query's answer stale, by the first part of its key; others are their own topic. */
 const DEPENDS: Record<string, string[]> = {
-  dashboard: ['exposures', 'endpoints', 'hosts', 'tasks', 'jobs', 'alerts', 'notifications', 'segments'],
+  dashboard: ['exposures', 'findings', 'endpoints', 'hosts', 'tasks', 'jobs', 'alerts', 'notifications', 'segments'],
   exposures: ['exposures', 'segments', 'findings'],
   findings: ['findings', 'assets'],
   approvals: ['findings', 'assets'],

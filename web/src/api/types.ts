@@ -67,6 +67,7 @@ export const SIDE_EFFECTS = all<S['SideEffect']>()(['passive', 'benign', 'sessio
 export const FINDING_KINDS = all<FindingKind>()(['unauthenticated-access', 'default-credential', 'weak-configuration', 'weak-tls', 'amplification'])
 export const FINDING_PHASES = all<S['FindingPhase']>()(['present', 'gone'])
 export const ALERT_KINDS = all<S['AlertKind']>()(['opened', 'finding-proved', 'closed', 'pseudo-open', 'segment-unknown', 'segment-known'])
+export const APPROVAL_STATES = all<S['ApprovalState']>()(['requested', 'active', 'ahead', 'powerless', 'ended', 'declined', 'revoked'])
 /** How an identification ends that leaves the question to a person. */
 export const UNTOLD = ['silent', 'closes-at-once', 'closes-on-data', 'refuses-us'] as const satisfies readonly Identity[]
 export const SEGMENT_STATUSES = all<S['SegmentStatus']>()(['unknown', 'suspect', 'known'])
