@@ -19,7 +19,7 @@ pub(super) const RECIPES: &[Recipe] = &[
         |p| {
             p.folder("modules")?;
             p.write("group", "nogroup:x:65534:\n")?;
-            let text = "ServerType standalone\nPort {port}\nUseIPv6 off\nUser nobody\nGroup nogroup\nUseReverseDNS off\nScoreboardFile none\n\
+            let text = "ServerType standalone\nDefaultAddress 0.0.0.0\nPort {port}\nUseIPv6 off\nUser nobody\nGroup nogroup\nUseReverseDNS off\nScoreboardFile none\n\
                         PidFile {dir}/pid\nDelayEngine off\nRequireValidShell off\n<Limit LOGIN>\n</Limit>\nSystemLog {dir}/proftpd.log\n\
                         WtmpLog off\nTransferLog none\nAuthOrder mod_auth_unix.c\n";
             p.write("proftpd.conf", text)?;
