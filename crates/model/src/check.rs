@@ -59,6 +59,9 @@ pub struct CheckInfo {
     pub severity: crate::exposure::Severity,
     /// What its strongest question does to the target.
     pub side_effect: SideEffect,
+    /// Account that it tries with an empty password. That is an attempt: reported, audited, and made at most [`MAX_ATTEMPTS`]
+    /// times in 24 hours.
+    pub signs_in_as: Option<String>,
     /// [`crate::Service::name`]s that it is for; `*`: whatever it is.
     pub services: Vec<String>,
     /// Products that it is for, compared without case; empty: every product of those services.
@@ -100,6 +103,7 @@ struct Entry {
     kind: FindingKind,
     severity: crate::exposure::Severity,
     side_effect: SideEffect,
+    signs_in_as: Option<String>,
     services: Vec<String>,
     #[serde(default)]
     products: Vec<String>,
@@ -173,6 +177,20 @@ impl Checks {
             if entry.login.is_some() && entry.side_effect != SideEffect::Intrusive {
                 return wrong("signs in, so its side effect is `intrusive`");
             }
+            if let Some(account) = &entry.signs_in_as {
+                if entry.login.is_some() {
+                    return wrong("says `signs_in_as`, which is for an empty password, and its pairs name their accounts");
+                }
+                if entry.line.is_none() && entry.codec.is_none() {
+                    return wrong("says `signs_in_as`, and only `line` and `codec` sign in with an empty password");
+                }
+                if entry.side_effect < SideEffect::Session {
+                    return wrong("says `signs_in_as`, and an attempt to sign in is at least of class `session`");
+                }
+                if !(1..=64).contains(&account.len()) || !account.bytes().all(|b| b.is_ascii_graphic()) {
+                    return wrong("says `signs_in_as` with an account that is not 1 to 64 printable ASCII characters");
+                }
+            }
             if entry.cases.is_none() {
                 return wrong("has no cases");
             }
@@ -191,6 +209,7 @@ impl Checks {
                 kind: entry.kind,
                 severity: entry.severity,
                 side_effect: entry.side_effect,
+                signs_in_as: entry.signs_in_as,
                 services: entry.services,
                 products: entry.products,
                 advice,
@@ -290,6 +309,18 @@ mod tests {
             let err = checks.add("checks/mine.toml", &good.replacen(from, to, 1)).unwrap_err();
             assert!(err.to_string().contains(word) && err.to_string().contains("checks/mine.toml"), "{err}");
             assert!(checks.all().is_empty());
+        }
+        let mysql = FILES.iter().find(|(file, _)| *file == "checks/mysql.toml").unwrap().1;
+        for (from, to, word) in [
+            ("side_effect = \"session\"", "side_effect = \"benign\"", "at least of class `session`"),
+            ("signs_in_as = \"root\"", "signs_in_as = \"\"", "1 to 64"),
+            ("signs_in_as = \"root\"", "signs_in_as = \"the root\"", "1 to 64"),
+            ("codec = \"mysql-login\"", "http = { get = [\"/\"] }", "only `line` and `codec`"),
+            ("side_effect = \"intrusive\"", "side_effect = \"intrusive\"\nsigns_in_as = \"root\"", "its pairs name"),
+        ] {
+            assert!(mysql.contains(from), "{from}");
+            let err = Checks::default().add("checks/mine.toml", &mysql.replacen(from, to, 1)).unwrap_err();
+            assert!(err.to_string().contains(word), "{from}: {err}");
         }
         let mut twice = Checks::builtin().clone();
         assert!(twice.add("checks/again.toml", good).unwrap_err().message.contains("repeats"), "an id stands once");

@@ -63,7 +63,8 @@ words! {
 /// What proves a finding. Secrets are counted, never kept.
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Evidence {
-    /// Name of the request whose answer decided: `redis-info`, `http-get /_cat/indices`.
+    /// The request whose answer decided, in words of its protocol: `INFO keyspace`, `http-get /_cat/indices`; `identification`
+    /// where nothing more was sent.
     pub request: String,
     /// First bytes of that answer, printable ASCII with `\xNN` escapes, at most 512 characters; empty where the answer would
     /// hold secrets.
@@ -94,7 +95,7 @@ pub struct CheckRun {
     pub reason: Option<String>,
     /// The proof; always there when the verdict is `proved`, and never otherwise.
     pub evidence: Option<Evidence>,
-    /// Attempts with a pair of name and password, in order; empty for every other check.
+    /// Attempts to sign in, with a pair of name and password or with a name alone, in order; empty for every other check.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub attempts: Vec<CredentialAttempt>,
     /// When it ended.
@@ -106,12 +107,19 @@ pub struct CheckRun {
 pub struct CredentialAttempt {
     /// Account that was tried.
     pub account: String,
-    /// Id of the pair in the catalogue; `control` for the random pair that has to fail.
+    /// Id of the pair in the catalogue, or one of the names below.
     pub pair: String,
     /// How it ended.
     pub outcome: AttemptOutcome,
     /// When.
     pub at: Ts,
+}
+
+impl CredentialAttempt {
+    /// The [`CredentialAttempt::pair`] that nobody has, which has to fail.
+    pub const CONTROL: &str = "control";
+    /// No pair: the account with an empty password, which a check for access without one tries, and which needs no approval.
+    pub const EMPTY_PASSWORD: &str = "empty-password";
 }
 
 words! {

@@ -1,11 +1,12 @@
-//! Attempts to sign in that a report tells of: counted against the next ones, and audited one by one (PR-10).
+//! Attempts to sign in that a report tells of: counted against the next ones, and audited one by one (PR-10). Those with an
+//! empty password, which checks for access without one make, need no approval; all others do.
 //!
 //! What they proved is a finding like any other and judged in `ingest`; what may be tried at all is `dispatch`'s.
 
 use crate::ingest_admit::Admitted;
 use model::AuditId;
 use model::audit::AuditEntry;
-use model::finding::Approval;
+use model::finding::{Approval, CredentialAttempt};
 use serde_json::json;
 use store::{Attempt, IngestBatch, Store, StoreError};
 use uuid::Uuid;
@@ -25,8 +26,10 @@ pub async fn count_attempts(store: &Store, report: &Report, seen: &Admitted, bat
                 asked && a.granted_since(tried.at) && a.range.contains(run.endpoint.ip)
             };
             // As the policies choose: the most specific one, of equals the one that lasts longest.
-            let under = approvals.iter().filter(in_force).min_by_key(|a| (a.range.len(), std::cmp::Reverse((a.until, a.id))));
-            if under.is_none() {
+            let by_pair = tried.pair != CredentialAttempt::EMPTY_PASSWORD;
+            let open = approvals.iter().filter(|a| by_pair && in_force(a));
+            let under = open.min_by_key(|a| (a.range.len(), std::cmp::Reverse((a.until, a.id))));
+            if by_pair && under.is_none() {
                 tracing::error!(node = %report.node, endpoint = %run.endpoint, account = tried.account, "an attempt to sign in without an approval");
             }
             batch.attempts.push(Attempt {

@@ -240,7 +240,19 @@ async fn no_attempt_is_handed_out_twice_and_a_lost_report_never_leads_to_one_too
     let id = approve(&world, "10.0.0.0/30").await;
     let offer = handed(&world).await;
     assert!(grant(&offer, endpoint).is_none(), "an approval alone is not enough: the asset has to allow it");
-    world.send(world.report("node", &offer)).await;
+    // An empty password needs no approval; it is audited and counts all the same.
+    let mut report = world.report("node", &offer);
+    let at = crate::world::clock();
+    let (account, pair) = ("root".to_owned(), CredentialAttempt::EMPTY_PASSWORD.to_owned());
+    let attempts = vec![CredentialAttempt { account, pair, outcome: AttemptOutcome::Rejected, at }];
+    let check = "mysql-unauthenticated".to_owned();
+    report.sightings.checks = vec![CheckRun { check, attempts, ..proof(endpoint, Verdict::NotProved) }];
+    assert_eq!(world.send(report).await, ReportReply::Accepted);
+    let attempted = AuditFilter { action: Some("credential.attempt".into()), ..AuditFilter::default() };
+    let entries = world.store().audit(&attempted, Paging::first(10)).await.unwrap().items;
+    assert_eq!(entries.len(), 1);
+    assert_eq!((entries[0].actor.as_str(), entries[0].result.as_str()), ("node:node", "rejected"));
+    assert_eq!((&entries[0].detail["account"], &entries[0].detail["approval"]), (&"root".into(), &serde_json::Value::Null));
     let asset = world.store().assets().await.unwrap().remove(0);
     let intrusive = Asset { check_ceiling: CheckCeiling::Intrusive, ..asset };
     world.store().update_asset(&intrusive, &audit("asset.update")).await.unwrap();
@@ -248,7 +260,7 @@ async fn no_attempt_is_handed_out_twice_and_a_lost_report_never_leads_to_one_too
     // Handed out, tried, reported: the next job is told of it.
     advance(Duration::secs(10));
     let offer = handed(&world).await;
-    assert_eq!(grant(&offer, endpoint).map(|g| (g.approval, g.max_attempts, g.spent.len())), Some((id, 2, 0)));
+    assert_eq!(grant(&offer, endpoint).map(|g| (g.approval, g.max_attempts, g.spent.len())), Some((id, 2, 1)));
     let mut report = world.report("node", &offer);
     let tried = |pair: &str, outcome| CredentialAttempt {
         account: "default".into(),
@@ -266,16 +278,15 @@ async fn no_attempt_is_handed_out_twice_and_a_lost_report_never_leads_to_one_too
     }];
     assert_eq!(world.send(report.clone()).await, ReportReply::Accepted);
     assert_eq!(world.send(report).await, ReportReply::Accepted);
-    let attempted = AuditFilter { action: Some("credential.attempt".into()), ..AuditFilter::default() };
     let entries = world.store().audit(&attempted, Paging::first(10)).await.unwrap().items;
-    assert_eq!(entries.len(), 1, "audited once");
+    assert_eq!(entries.len(), 2, "audited once");
     assert_eq!((entries[0].actor.as_str(), entries[0].result.as_str()), ("node:node", "rejected"));
     assert_eq!(entries[0].detail["approval"], serde_json::json!(id));
 
     advance(Duration::secs(60));
     let offer = handed(&world).await;
     let told = grant(&offer, endpoint).expect("still granted");
-    assert_eq!(told.spent.iter().map(|s| (s.account.as_str(), s.attempts)).collect::<Vec<_>>(), [("default", 1)]);
+    assert_eq!(told.spent.iter().map(|s| (s.account.as_str(), s.attempts)).collect::<Vec<_>>(), [("default", 1), ("root", 1)]);
 
     // This one is lost with whatever it tried: for a day nothing more is handed out for the address.
     advance(Duration::secs(20));

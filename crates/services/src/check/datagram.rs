@@ -17,6 +17,8 @@ use std::collections::BTreeMap;
 pub(crate) struct DatagramSpec {
     /// `{id}` stands for two bytes that differ from question to question.
     send: String,
+    /// What the question is called where evidence names it; what is sent, where that is text.
+    name: Option<String>,
     /// Where the answer carries them; anywhere if absent.
     id_at: Option<usize>,
     proved: String,
@@ -53,7 +55,7 @@ enum Back {
 const ID: &[u8] = b"{id}";
 
 impl Datagram {
-    pub(crate) fn compile(name: &str, spec: &DatagramSpec) -> Result<Datagram, String> {
+    pub(crate) fn compile(spec: &DatagramSpec) -> Result<Datagram, String> {
         let mut verdicts = Vec::new();
         for (pattern, verdict) in [(&spec.refuses, Verdict::RefusesUs), (&spec.not_proved, Verdict::NotProved)] {
             if let Some(pattern) = pattern {
@@ -66,7 +68,7 @@ impl Datagram {
             return Err("`id_at` says where an id comes back, and `send` has no `{id}`".into());
         }
         Ok(Datagram {
-            name: name.to_owned(),
+            name: super::line::question_name(spec.name.as_deref(), &send)?,
             send,
             id: match (has_id, spec.id_at) {
                 (false, _) => Back::None,

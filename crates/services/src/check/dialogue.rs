@@ -99,6 +99,11 @@ pub(crate) trait Dialogue: Sync {
     /// first thing to say. Total: any bytes at all give a turn, and after [`MAX_STEPS`] answers it is an end.
     fn turn(&self, vars: &Vars<'_>, heard: &[&[u8]], ended: bool) -> Turn;
 
+    /// Whether it tries the account and password of its [`Vars`]: talking is then an attempt to sign in.
+    fn signs_in(&self) -> bool {
+        false
+    }
+
     /// Whether each question may go on a connection of its own (HTTP).
     fn separate(&self) -> bool {
         false

@@ -25,6 +25,9 @@ pub(crate) struct Identified {
     in_the_clear: bool,
 }
 
+/// What evidence calls the request: nothing more was sent.
+const NAME: &str = "identification";
+
 /// Versions that RFC 7568 and RFC 8996 forbid.
 const WEAK_VERSIONS: &[&str] = &["SSLv2", "SSLv3", "TLSv1.0", "TLSv1.1"];
 
@@ -35,9 +38,9 @@ impl Identified {
             && (!(self.expired || self.weak_version) || service.tls.is_some())
     }
 
-    pub(crate) fn judge(&self, name: &str, service: &Service, now: Ts) -> Decision {
-        let not = |why: String| Decision::new(Verdict::NotProved, name).because(why);
-        let mut proved = Decision::new(Verdict::Proved, name).field("service", &service.name);
+    pub(crate) fn judge(&self, service: &Service, now: Ts) -> Decision {
+        let not = |why: String| Decision::new(Verdict::NotProved, NAME).because(why);
+        let mut proved = Decision::new(Verdict::Proved, NAME).field("service", &service.name);
         if self.in_the_clear && service.tls.is_some() {
             return not("inside TLS".into());
         }
@@ -56,7 +59,7 @@ impl Identified {
             if self.expired {
                 // A certificate that could not be read has no times.
                 if tls.not_after == tls.not_before {
-                    return Decision::inconclusive(name, "the certificate cannot be read");
+                    return Decision::inconclusive(NAME, "the certificate cannot be read");
                 }
                 if tls.not_before <= now && now <= tls.not_after {
                     return not("the certificate is in its time".into());

@@ -46,6 +46,28 @@ impl Ledger {
             return Leave::Never("the approval is not in force");
         }
         let most = usize::from(grant.max_attempts.min(most).min(MAX_ATTEMPTS));
+        // Two servers of one host may know the same account, and lock it for both.
+        self.leave(endpoint, account, |at| at.ip == endpoint.ip, Some(grant), most, now)
+    }
+
+    /// Asks to try the account with an empty password now, which needs no approval and counts like any attempt. Only what was
+    /// tried at the endpoint itself stands against it: each server on a host has an account of that name, and an empty password
+    /// is all there is to try, so that one server's does not hide another's.
+    pub(crate) fn ask_empty(&self, endpoint: Endpoint, account: &str, grant: Option<&CredentialGrant>, now: Ts) -> Leave {
+        self.leave(endpoint, account, |at| *at == endpoint, grant, usize::from(MAX_ATTEMPTS), now)
+    }
+
+    /// The place that is asked for, if fewer than `most` attempts with the account are known where it counts.
+    fn leave(
+        &self,
+        endpoint: Endpoint,
+        account: &str,
+        counts: impl Fn(&Endpoint) -> bool,
+        grant: Option<&CredentialGrant>,
+        most: usize,
+        now: Ts,
+    ) -> Leave {
+        let reported = grant.map_or(&[][..], |grant| &grant.spent);
         let since = now.minus(WINDOW);
         let mut tried = self.tried.lock().unwrap_or_else(PoisonError::into_inner);
         for times in tried.values_mut() {
@@ -54,12 +76,12 @@ impl Ledger {
         tried.retain(|_, times| !times.is_empty());
         // The server knows some of ours, and some that another process made: of each endpoint, ours since its last.
         let (mut count, mut last) = (0usize, None::<Ts>);
-        let spent = |e: &Endpoint| grant.spent.iter().find(|s| s.endpoint == *e && s.account == account);
-        for s in grant.spent.iter().filter(|s| s.endpoint.ip == endpoint.ip && s.account == account && s.last_at > since) {
+        let spent = |e: &Endpoint| reported.iter().find(|s| s.endpoint == *e && s.account == account);
+        for s in reported.iter().filter(|s| counts(&s.endpoint) && s.account == account && s.last_at > since) {
             count += usize::from(s.attempts);
             last = last.max(Some(s.last_at));
         }
-        for ((at, who), times) in tried.iter().filter(|((at, who), _)| at.ip == endpoint.ip && who == account) {
+        for ((at, who), times) in tried.iter().filter(|((at, who), _)| counts(at) && who == account) {
             debug_assert_eq!(who, account);
             let known = spent(at).map(|s| s.last_at);
             count += times.iter().filter(|t| known.is_none_or(|known| **t > known)).count();
@@ -70,21 +92,17 @@ impl Ledger {
         }
         let next = last.map(|last| last.plus(Duration::secs(ATTEMPT_SPACING_S as u64)));
         if let Some(next) = next.filter(|next| *next > now) {
-            return if next < grant.until { Leave::At(next) } else { Leave::Never("the approval ends before the next attempt") };
+            return if grant.is_none_or(|grant| next < grant.until) {
+                Leave::At(next)
+            } else {
+                Leave::Never("the approval ends before the next attempt")
+            };
         }
         if tried.len() >= ACCOUNTS {
             return Leave::Never("too many accounts are being tried");
         }
         tried.entry((endpoint, account.to_owned())).or_default().push(now);
         Leave::Now
-    }
-
-    /// Writes down an attempt that needed no leave: an empty password in a check for access without one.
-    pub(crate) fn note(&self, endpoint: Endpoint, account: &str, now: Ts) {
-        let mut tried = self.tried.lock().unwrap_or_else(PoisonError::into_inner);
-        if tried.len() < ACCOUNTS {
-            tried.entry((endpoint, account.to_owned())).or_default().push(now);
-        }
     }
 }
 
@@ -137,6 +155,25 @@ mod tests {
         ));
         let next_day = next.plus(Duration::hours(24));
         assert_eq!(ledger.ask(endpoint("10.0.0.1", 22), "root", &grant, 2, next_day), Leave::Now, "a day later it begins anew");
+    }
+
+    #[test]
+    fn an_empty_password_is_tried_twice_a_day_at_each_server_and_counts_for_the_pairs() {
+        let ledger = Ledger::default();
+        let (one, two) = (endpoint("10.0.0.1", 3306), endpoint("10.0.0.1", 3307));
+        assert_eq!(ledger.ask_empty(one, "root", None, NOW), Leave::Now);
+        assert_eq!(ledger.ask_empty(two, "root", None, NOW), Leave::Now, "another server of the host");
+        let next = NOW.plus(Duration::secs(60));
+        assert_eq!(ledger.ask_empty(one, "root", None, NOW), Leave::At(next), "not twice in a minute");
+        assert!(matches!(ledger.ask(one, "root", &grant(2, vec![]), 2, next), Leave::Never(_)), "pairs count them all");
+        assert_eq!(ledger.ask_empty(one, "root", None, next), Leave::Now);
+        let later = NOW.plus(Duration::hours(23));
+        assert!(matches!(ledger.ask_empty(one, "root", None, later), Leave::Never(_)), "nor three times a day");
+        assert_eq!(ledger.ask_empty(one, "root", None, next.plus(Duration::hours(24))), Leave::Now);
+        // What another process tried there is known where an approval is in force.
+        let other = Ledger::default();
+        let spent = vec![SpentAttempt { endpoint: one, account: "root".into(), attempts: 2, last_at: NOW }];
+        assert!(matches!(other.ask_empty(one, "root", Some(&grant(1, spent)), later), Leave::Never(_)));
     }
 
     #[test]

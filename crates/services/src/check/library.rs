@@ -64,6 +64,26 @@ pub(crate) enum Way {
     Login(Box<Login>),
 }
 
+impl Way {
+    /// An attempt to sign in is counted under the account that the entry names, so none may be made under another.
+    fn names_whom_it_signs_in_as(&self, info: &CheckInfo) -> Result<(), String> {
+        let talk: &dyn Dialogue = match self {
+            Way::Talk(talk) => talk.as_ref(),
+            Way::Codec(codec) => *codec,
+            Way::Datagram(_) | Way::Identified(_) | Way::Login(_) => return Ok(()),
+        };
+        match (talk.signs_in(), &info.signs_in_as) {
+            (true, None) => {
+                Err("signs in, and does not say as whom\nhint: `signs_in_as` and the account, or `login` with its pairs".into())
+            }
+            (false, Some(account)) => Err(format!(
+                "says that it signs in as `{account}`, and does not\nhint: `{{account}}` in what is sent, or take out `signs_in_as`"
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// A check, whole.
 pub(crate) struct Check {
     pub(crate) info: CheckInfo,
@@ -158,20 +178,20 @@ impl Library {
                 }
             }
             let way = Self::way(&entry).map_err(wrong)?;
+            way.names_whom_it_signs_in_as(&info).map_err(wrong)?;
             checks.push(Check { info, way, cases: entry.cases, file: file.to_owned() });
         }
         Ok(checks)
     }
 
     fn way(entry: &Entry) -> Result<Way, String> {
-        let id = &entry.id;
         Ok(match entry {
             Entry { http: Some(spec), .. } => Way::Talk(Box::new(Http::compile(spec, false)?)),
-            Entry { line: Some(spec), .. } => Way::Talk(Box::new(Line::compile(id, spec)?)),
-            Entry { datagram: Some(spec), .. } => Way::Datagram(Box::new(Datagram::compile(id, spec)?)),
+            Entry { line: Some(spec), .. } => Way::Talk(Box::new(Line::compile(spec)?)),
+            Entry { datagram: Some(spec), .. } => Way::Datagram(Box::new(Datagram::compile(spec)?)),
             Entry { codec: Some(name), .. } => Way::Codec(codec::named(name)?),
             Entry { identified: Some(spec), .. } => Way::Identified(spec.clone()),
-            Entry { login: Some(spec), .. } => Way::Login(Box::new(Login::compile(id, spec)?)),
+            Entry { login: Some(spec), .. } => Way::Login(Box::new(Login::compile(spec)?)),
             _ => return Err("asks in no way".into()),
         })
     }
@@ -215,16 +235,17 @@ impl Check {
     fn vars(&self) -> Vars<'_> {
         let (account, password) = match &self.way {
             Way::Login(login) => (login.pairs[0].account.as_str(), login.pairs[0].password.as_str()),
-            _ => ("", ""),
+            _ => (self.info.signs_in_as.as_deref().unwrap_or_default(), ""),
         };
         Vars { endpoint: case_endpoint(), seed: CASE_SEED, account, password }
     }
 
-    fn hold(&self, case: &Case) -> Result<(), String> {
+    /// How the check ends with the case's answers, and how many of them it wanted.
+    fn decide(&self, case: &Case) -> Result<(Decision, usize, usize), String> {
         let answers = case.answers.iter().map(|a| unescape(a)).collect::<Result<Vec<_>, _>>()?;
         let heard: Vec<&[u8]> = answers.iter().map(Vec::as_slice).collect();
         let vars = self.vars();
-        let (decision, used): (Decision, usize) = match &self.way {
+        let (decision, used) = match &self.way {
             Way::Talk(talk) => dialogue::replay(talk.as_ref(), &vars, &heard),
             Way::Codec(codec) => dialogue::replay(*codec, &vars, &heard),
             Way::Login(login) => login::replay(login, &vars, &heard),
@@ -238,15 +259,20 @@ impl Check {
                 let found = case.found.as_deref().ok_or("has no `found`")?;
                 let service: Service = serde_json::from_str(found).map_err(|e| format!("`found`: {e}"))?;
                 // The instant of the cases: 2026-01-01.
-                (identified.judge(&self.info.id, &service, Ts(1_767_225_600_000)), 0)
+                (identified.judge(&service, Ts(1_767_225_600_000)), 0)
             }
         };
+        Ok((decision, used, heard.len()))
+    }
+
+    fn hold(&self, case: &Case) -> Result<(), String> {
+        let (decision, used, answers) = self.decide(case)?;
         if decision.verdict != case.verdict {
             let why = decision.reason.unwrap_or_default();
             return Err(format!("expected {}, got {}: {why}", case.verdict, decision.verdict));
         }
-        if used < heard.len() {
-            return Err(format!("decided after {used} of {} answers", heard.len()));
+        if used < answers {
+            return Err(format!("decided after {used} of {answers} answers"));
         }
         for (name, expected) in &case.fields {
             let got = decision.fields.get(name);
@@ -309,11 +335,30 @@ mod tests {
     }
 
     #[test]
+    fn a_proof_names_the_request_that_was_sent_and_not_the_check() {
+        for check in &Library::builtin().checks {
+            for case in check.cases.iter().filter(|c| c.verdict == Verdict::Proved) {
+                let (decision, ..) = check.decide(case).unwrap();
+                let named = |b: u8| (b' '..=b'~').contains(&b);
+                let request = &decision.request;
+                assert!(!request.is_empty() && request.bytes().all(named), "{}: {request:?}", check.info.id);
+                assert_ne!(*request, check.info.id);
+                assert!(!request.contains(['{', '}']) || !matches!(check.way, Way::Login(_)), "{}: {request}", check.info.id);
+            }
+        }
+    }
+
+    #[test]
     fn a_broken_entry_is_refused_with_its_file_and_the_others_stay() {
         let good = Checks::builtin_files().iter().find(|(f, _)| *f == "checks/memcached.toml").unwrap().1;
         for (from, to, word) in [
             ("proved = '^STAT", "proved = '(^STAT", "unclosed"),
             ("say = [", "sayy = [", "sayy"),
+            ("send = 'stats", "send = '\\x00stats", "has no name"),
+            ("say = [{ ", "say = [{ name = '', ", "`name` is not 1 to"),
+            ("send = 'stats", "send = 'stats {account}", "does not say as whom"),
+            ("send = 'stats", "send = 'stats {password}", "does not say as whom"),
+            ("side_effect = \"benign\"", "side_effect = \"session\"\nsigns_in_as = \"root\"", "and does not"),
             ("verdict = \"proved\"", "verdict = \"inconclusive\"", "no case that proves"),
         ] {
             let mut library = Library::default();

@@ -36,6 +36,8 @@ pub(crate) struct LineSpec {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct StepSpec {
+    /// What the question is called where evidence names it; what is sent, where that is text.
+    name: Option<String>,
     /// What to send; nothing where the server speaks.
     send: Option<String>,
     whole: Option<String>,
@@ -45,7 +47,6 @@ struct StepSpec {
 
 /// A talk in lines, compiled.
 pub(crate) struct Line {
-    name: String,
     steps: Vec<Step>,
     verdicts: Vec<(Regex, Verdict)>,
     fields: Vec<(String, Regex)>,
@@ -56,6 +57,7 @@ pub(crate) struct Line {
 }
 
 struct Step {
+    name: String,
     send: Option<Vec<u8>>,
     whole: Option<Regex>,
     go_on: Option<Regex>,
@@ -63,15 +65,18 @@ struct Step {
 }
 
 impl Line {
-    pub(crate) fn compile(name: &str, spec: &LineSpec) -> Result<Line, String> {
+    pub(crate) fn compile(spec: &LineSpec) -> Result<Line, String> {
         let optional = |p: &Option<String>| p.as_deref().map(compile).transpose();
         let all = |map: &BTreeMap<String, String>| {
             map.iter().map(|(n, p)| Ok((n.clone(), compile(p)?))).collect::<Result<Vec<_>, String>>()
         };
         let mut steps = Vec::new();
         for step in &spec.say {
+            let send = step.send.as_deref().map(unescape).transpose()?;
             steps.push(Step {
-                send: step.send.as_deref().map(unescape).transpose()?,
+                // Where nothing is sent, what the server says by itself.
+                name: question_name(step.name.as_deref(), send.as_deref().unwrap_or(b"greeting"))?,
+                send,
                 whole: optional(&step.whole)?,
                 go_on: optional(&step.go_on)?,
                 proved: optional(&step.proved)?,
@@ -94,7 +99,6 @@ impl Line {
             verdicts.extend(optional(pattern)?.map(|p| (p, verdict)));
         }
         Ok(Line {
-            name: name.to_owned(),
             steps,
             verdicts,
             fields: all(&spec.fields)?,
@@ -110,7 +114,7 @@ impl Line {
         match self.steps.get(step) {
             Some(Step { send: Some(send), .. }) => Turn::Say(fill(send, vars)),
             Some(_) => Turn::Listen,
-            None => Decision::inconclusive(&self.name, "the talk is over").end(),
+            None => over(),
         }
     }
 
@@ -141,6 +145,27 @@ impl Line {
     }
 }
 
+/// After the last step.
+fn over() -> Turn {
+    Decision::inconclusive("", "the talk is over").end()
+}
+
+/// The longest name of a question, in bytes.
+const NAME: usize = 96;
+
+/// What a question is called in evidence: its own name, or its text. Placeholders stay unfilled, so no password gets into it.
+pub(super) fn question_name(named: Option<&str>, send: &[u8]) -> Result<String, String> {
+    if let Some(name) = named {
+        let sound = (1..=NAME).contains(&name.len()) && name.bytes().all(|b| (b' '..=b'~').contains(&b));
+        return if sound { Ok(name.to_owned()) } else { Err(format!("`name` is not 1 to {NAME} printable ASCII characters")) };
+    }
+    let text = std::str::from_utf8(send).ok().filter(|t| t.bytes().all(|b| (b' '..=b'~').contains(&b) || b"\r\n\t".contains(&b)));
+    let words = text.map(|t| t.split_whitespace().collect::<Vec<_>>().join(" ")).filter(|t| (1..=NAME).contains(&t.len()));
+    words.ok_or_else(|| {
+        format!("a question that is no text of 1 to {NAME} characters has no name\nhint: `name`, as evidence is to call what was asked")
+    })
+}
+
 /// Puts the account and password of an attempt where the question has room for them.
 fn fill(send: &[u8], vars: &Vars<'_>) -> Vec<u8> {
     let values: [(&[u8], Vec<u8>); 4] = [
@@ -166,10 +191,16 @@ fn fill(send: &[u8], vars: &Vars<'_>) -> Vec<u8> {
 }
 
 impl Dialogue for Line {
+    fn signs_in(&self) -> bool {
+        let mentions = |send: &[u8], token: &[u8]| send.windows(token.len()).any(|w| w == token);
+        let mut sent = self.steps.iter().filter_map(|s| s.send.as_deref());
+        sent.any(|send| mentions(send, b"{account") || mentions(send, b"{password"))
+    }
+
     fn turn(&self, vars: &Vars<'_>, heard: &[&[u8]], ended: bool) -> Turn {
         let Some((answer, before)) = heard.split_last() else { return self.say(0, vars) };
         let Some(step) = self.steps.get(before.len()) else {
-            return Decision::inconclusive(&self.name, "the talk is over").end();
+            return over();
         };
         if !ended && !self.is_whole(step, answer) {
             return Turn::More;
@@ -178,7 +209,7 @@ impl Dialogue for Line {
         let understood = |s: &Step, a: &[u8]| [&s.go_on, &s.proved].into_iter().flatten().any(|p| p.is_match(a));
         let known = !before.is_empty() || understood(step, answer);
         let decided = |verdict: Verdict| {
-            let decision = Decision::new(verdict, &self.name);
+            let decision = Decision::new(verdict, &step.name);
             let decision = if self.secret { decision } else { decision.shows(answer) };
             if known { decision.leaving(&self.farewell) } else { decision }
         };

@@ -9,7 +9,7 @@ use super::http::{Http, HttpSpec};
 use super::line::{Line, LineSpec};
 use super::{codec, dialogue};
 use model::check::MAX_ATTEMPTS;
-use model::finding::{AttemptOutcome, Verdict};
+use model::finding::{AttemptOutcome, CredentialAttempt, Verdict};
 use serde::Deserialize;
 
 #[derive(Clone, Debug, Deserialize)]
@@ -53,10 +53,10 @@ enum Way {
 }
 
 impl Login {
-    pub(crate) fn compile(name: &str, spec: &LoginSpec) -> Result<Login, String> {
+    pub(crate) fn compile(spec: &LoginSpec) -> Result<Login, String> {
         let way = match (&spec.http, &spec.line, &spec.codec) {
             (Some(http), None, None) => Way::Http(Http::compile(http, true)?),
-            (None, Some(line), None) => Way::Line(Line::compile(name, line)?),
+            (None, Some(line), None) => Way::Line(Line::compile(line)?),
             (None, None, Some(codec)) => Way::Codec(codec::named(codec)?),
             _ => return Err("signs in by exactly one of `http`, `line` and `codec`".into()),
         };
@@ -69,6 +69,9 @@ impl Login {
                     "pair `{}` does not say where its maker documents it\nhint: an https:// address in `source`",
                     pair.id
                 ));
+            }
+            if [CredentialAttempt::CONTROL, CredentialAttempt::EMPTY_PASSWORD].contains(&pair.id.as_str()) {
+                return Err(format!("pair `{}` has an id that stands for attempts without a pair", pair.id));
             }
             let clean = |text: &str| text.len() <= 64 && text.bytes().all(|b| (b' '..=b'~').contains(&b));
             if !clean(&pair.account) || !clean(&pair.password) {

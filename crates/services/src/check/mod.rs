@@ -20,7 +20,7 @@ pub use library::{CaseFailure, CaseReport, Library};
 use crate::connection::now;
 use crate::{Budget, Permit, fetch_panel};
 use ask::{Asker, Talked};
-use dialogue::Decision;
+use dialogue::{Decision, Dialogue};
 use ledger::{Leave, Ledger};
 use library::{Check, Way};
 use login::{Login, Next, Tried};
@@ -33,9 +33,6 @@ use std::time::Duration;
 
 /// How much of an answer its hash is made of.
 const HASHED: usize = 4_096;
-
-/// The check whose one attempt with an empty password counts for the account all the same, and that account.
-const EMPTY_PASSWORDS: &[(&str, &str)] = &[("mysql-unauthenticated", "root")];
 
 /// Runs the checks that apply to what was identified and that the policy lets run, in the catalogue's order, and says how
 /// each ended. Each check has one budget of connections, bytes and time; a default pair has one for each attempt.
@@ -111,16 +108,13 @@ impl Runner<'_> {
     async fn one(&self, check: &Check, service: &Service, earlier: &[CheckRun]) -> Option<CheckRun> {
         let asker = Asker { endpoint: self.endpoint, tls: service.tls.is_some(), budget: self.budget, permit: self.permit };
         let id = check.info.id.as_str();
-        if let Some((_, account)) = EMPTY_PASSWORDS.iter().find(|(check, _)| *check == id) {
-            self.ledger.note(self.endpoint.get(), account, now());
-        }
         let (talked, attempts) = match &check.way {
-            Way::Talk(talk) => (asker.talk(id, talk.as_ref(), "", "").await, Vec::new()),
-            Way::Codec(codec) => (asker.talk(id, *codec, "", "").await, Vec::new()),
+            Way::Talk(talk) => self.ask(check, talk.as_ref(), &asker).await,
+            Way::Codec(codec) => self.ask(check, *codec, &asker).await,
             Way::Datagram(datagram) => (asker.datagram(id, datagram).await, Vec::new()),
             Way::Identified(identified) if !identified.concerns(service) => return None,
             Way::Identified(identified) => {
-                (Talked { decision: identified.judge(id, service, now()), answer: Vec::new() }, Vec::new())
+                (Talked { decision: identified.judge(service, now()), answer: Vec::new() }, Vec::new())
             }
             Way::Login(login) => {
                 let grant = self.policy.credentials.as_ref().filter(|grant| in_force(grant, now()))?;
@@ -135,6 +129,24 @@ impl Runner<'_> {
             }
         };
         Some(self.written(check, talked, attempts))
+    }
+
+    /// A talk without any pair. Where it signs in all the same, with an empty password, that is an attempt like any other.
+    async fn ask(&self, check: &Check, dialogue: &dyn Dialogue, asker: &Asker<'_>) -> (Talked, Vec<CredentialAttempt>) {
+        let id = check.info.id.as_str();
+        let Some(account) = check.info.signs_in_as.as_deref() else {
+            return (asker.talk(id, dialogue, "", "").await, Vec::new());
+        };
+        let known = self.policy.credentials.as_ref();
+        let leave = || self.ledger.ask_empty(self.endpoint.get(), account, known, now());
+        if let Err(why) = await_leave(leave).await {
+            return (Talked { decision: Decision::inconclusive(id, why), answer: Vec::new() }, Vec::new());
+        }
+        let talked = asker.talk(id, dialogue, account, "").await;
+        let (pair, outcome) = (CredentialAttempt::EMPTY_PASSWORD, login::outcome(&talked.decision));
+        tracing::debug!(check = id, endpoint = %self.endpoint.get(), account, pair, %outcome, "attempt to sign in");
+        let attempt = CredentialAttempt { account: account.to_owned(), pair: pair.to_owned(), outcome, at: now() };
+        (talked, vec![attempt])
     }
 
     /// The pairs one after the other, each between two refusals of a pair that nobody has.
@@ -193,7 +205,7 @@ impl Runner<'_> {
             let talked = asker.talk(id, login.dialogue(), &account, &password).await;
             let outcome = login::outcome(&talked.decision);
             let pair = match &what {
-                Tried::Control => "control".to_owned(),
+                Tried::Control => CredentialAttempt::CONTROL.to_owned(),
                 Tried::Pair(id) => id.clone(),
             };
             tracing::debug!(check = id, endpoint = %self.endpoint.get(), %account, %pair, %outcome, "attempt to sign in");
@@ -225,16 +237,10 @@ impl Runner<'_> {
         withheld: &mut Option<&'static str>,
     ) -> Option<&'p login::Pair> {
         for pair in pairs {
-            // Others may take the place that was waited for: once more is enough.
-            for _ in 0..2 {
-                match self.ledger.ask(self.endpoint.get(), &pair.account, grant, login.most, now()) {
-                    Leave::Now => return Some(pair),
-                    Leave::At(instant) => tokio::time::sleep(Duration::from_millis(instant.since(now()).0)).await,
-                    Leave::Never(why) => {
-                        *withheld = Some(why);
-                        break;
-                    }
-                }
+            let leave = || self.ledger.ask(self.endpoint.get(), &pair.account, grant, login.most, now());
+            match await_leave(leave).await {
+                Ok(()) => return Some(pair),
+                Err(why) => *withheld = Some(why),
             }
         }
         None
@@ -262,6 +268,19 @@ impl Runner<'_> {
             observed_at: now(),
         }
     }
+}
+
+/// Asks for leave, and once more after a wait where that is a matter of a minute.
+async fn await_leave(ask: impl Fn() -> Leave) -> Result<(), &'static str> {
+    // Others may take the place that was waited for: once more is enough.
+    for _ in 0..2 {
+        match ask() {
+            Leave::Now => return Ok(()),
+            Leave::At(instant) => tokio::time::sleep(Duration::from_millis(instant.since(now()).0)).await,
+            Leave::Never(why) => return Err(why),
+        }
+    }
+    Err("other attempts with the account took their turn")
 }
 
 impl Check {

@@ -6,6 +6,7 @@ mod checks;
 mod corpus;
 mod credentials;
 mod documentation;
+mod empty_password;
 mod ground_truth;
 mod hostile;
 mod lookalikes;

@@ -68,6 +68,10 @@ fn close(arguments: &[u8]) -> Decision {
 }
 
 impl Dialogue for SignIn {
+    fn signs_in(&self) -> bool {
+        true
+    }
+
     fn turn(&self, vars: &Vars<'_>, heard: &[&[u8]], ended: bool) -> Turn {
         let Some(&answer) = heard.last() else { return Turn::Say(b"AMQP\0\0\x09\x01".to_vec()) };
         let (called, arguments) = match method(answer) {

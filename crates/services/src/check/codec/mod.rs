@@ -17,7 +17,6 @@ use super::dialogue::Dialogue;
 const CODECS: &[(&str, &dyn Dialogue)] = &[
     ("amqp-login", &amqp::SignIn),
     ("ldap-one-level", &ldap::OneLevel),
-    ("mysql-empty-password", &mysql::EmptyPassword),
     ("mysql-login", &mysql::SignIn),
     ("postgresql-login", &postgresql::SignIn),
     ("rsync-module", &rsync::Module),

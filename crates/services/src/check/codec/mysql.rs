@@ -1,5 +1,5 @@
 //! Signing in to MySQL and MariaDB: with an empty password in the check for access without one, with a default pair under an
-//! approval. Then one question, who we are, and the farewell.
+//! approval. Then one question, who we are, and the farewell. Whether an account may be tried is left to the ledger.
 //!
 //! Source: MySQL client/server protocol, `Protocol::HandshakeResponse41`, `AuthSwitchRequest`, `caching_sha2_password`. A
 //! handshake that is begun is always finished: the server counts the others and blocks us at `max_connect_errors` (R13).
@@ -8,9 +8,6 @@ use crate::bytes::{c_string, le, tidy};
 use crate::check::dialogue::{Decision, Dialogue, Turn, Vars};
 use model::finding::Verdict;
 use ring::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY, SHA256, digest};
-
-/// `root` with an empty password.
-pub(super) struct EmptyPassword;
 
 /// The account and password of an attempt.
 pub(super) struct SignIn;
@@ -21,15 +18,14 @@ const WHO: &[u8] = b"\x03SELECT CURRENT_USER()";
 /// COM_QUIT, the first packet of a new exchange.
 const QUIT: &[u8] = b"\x01\x00\x00\x00\x01";
 
-impl Dialogue for EmptyPassword {
-    fn turn(&self, _: &Vars<'_>, heard: &[&[u8]], ended: bool) -> Turn {
-        talk("mysql-login root with an empty password", "root", "", heard, ended)
-    }
-}
-
 impl Dialogue for SignIn {
+    fn signs_in(&self) -> bool {
+        true
+    }
+
     fn turn(&self, vars: &Vars<'_>, heard: &[&[u8]], ended: bool) -> Turn {
-        talk("mysql-login", vars.account, vars.password, heard, ended)
+        // What proves is the answer to the question who we are.
+        talk("SELECT CURRENT_USER()", vars.account, vars.password, heard, ended)
     }
 }
 

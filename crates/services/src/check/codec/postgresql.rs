@@ -117,6 +117,10 @@ fn request<'a>(all: &[(u8, &'a [u8])]) -> Option<(u64, &'a [u8])> {
 }
 
 impl Dialogue for SignIn {
+    fn signs_in(&self) -> bool {
+        true
+    }
+
     fn turn(&self, vars: &Vars<'_>, heard: &[&[u8]], ended: bool) -> Turn {
         let Some((&answer, before)) = heard.split_last() else { return Turn::Say(startup(vars.account)) };
         if answer.is_empty() {
