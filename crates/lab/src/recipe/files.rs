@@ -74,12 +74,16 @@ pub(super) const RECIPES: &[Recipe] = &[
     Recipe::fast(
         "rpcbind",
         &[Door::tcp("rpcbind", 111, &["rpcbind", "portmapper"], &["", "rpcbind"])],
-        // It knows one port only, so elsewhere a relay stands in front.
+        // It knows one port only, so elsewhere a relay stands in front. Its lock and its socket are its own, so that a second lab may
+        // have one as well.
         |p| {
-            if p.ports[0] == 111 {
-                return p.line("rpcbind -f -w");
-            }
-            super::shells::shell(p, "rpcbind -f & exec socat TCP-LISTEN:{port},fork,reuseaddr TCP:127.0.0.1:111")
+            let mut c = p.line("/usr/bin/unshare --mount --propagation private /bin/sh -c")?;
+            let then = match p.ports[0] {
+                111 => "exec rpcbind -f",
+                _ => "rpcbind -f & exec socat TCP-LISTEN:{port},fork,reuseaddr TCP:127.0.0.1:111",
+            };
+            c.arg(p.fill(&format!("mount -t tmpfs run /run && install -d -o _rpc /run/rpcbind && {then}")));
+            Ok(c)
         },
     ),
 ];

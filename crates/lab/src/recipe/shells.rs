@@ -42,12 +42,12 @@ pub(super) const RECIPES: &[Recipe] = &[
     ),
     Recipe::fast(
         "tigervnc",
-        // RFB tells no product.
+        // RFB tells no product. Each display is in a network of its own, and the lock of its number would be everybody's.
         &[Door::tcp("tigervnc", 5900, VNC, &["", "TigerVNC", "VNC"]).access(Access::Open)],
         |p| {
             p.folder("home")?;
             let mut c = p.line(
-                "Xtigervnc :7 -rfbport {port} -SecurityTypes None -localhost=0 -geometry 320x240 -nolisten unix -AlwaysShared",
+                "Xtigervnc :7 -nolock -rfbport {port} -SecurityTypes None -localhost=0 -geometry 320x240 -nolisten unix -AlwaysShared",
             )?;
             c.env("HOME", p.dir.join("home"));
             Ok(c)
@@ -59,13 +59,13 @@ pub(super) const RECIPES: &[Recipe] = &[
         |p| {
             // The obfuscated form of a password of eight bytes: any will do, nobody signs in.
             std::fs::write(p.dir.join("passwd"), [0x17, 0x52, 0x6b, 0x06, 0x23, 0x4e, 0x58, 0x07])?;
-            p.line("Xtigervnc :8 -rfbport {port} -SecurityTypes VncAuth -rfbauth {dir}/passwd -localhost=0 -geometry 320x240 -nolisten unix")
+            p.line("Xtigervnc :8 -nolock -rfbport {port} -SecurityTypes VncAuth -rfbauth {dir}/passwd -localhost=0 -geometry 320x240 -nolisten unix")
         },
     ),
     Recipe::slow("x11vnc", &[Door::tcp("x11vnc", 5900, VNC, &["", "x11vnc", "VNC"]).access(Access::Open)], |p| {
         shell(
             p,
-            "Xvfb :9 -screen 0 320x240x8 -listen tcp -nolisten unix -ac & sleep 3; exec x11vnc -noshm -no6 -display 127.0.0.1:9 -rfbport {port} -forever -shared -nopw",
+            "Xvfb :9 -nolock -screen 0 320x240x8 -listen tcp -nolisten unix -ac & sleep 3; exec x11vnc -noshm -no6 -display 127.0.0.1:9 -rfbport {port} -forever -shared -nopw",
         )
     }),
     Recipe::slow(
@@ -75,7 +75,7 @@ pub(super) const RECIPES: &[Recipe] = &[
         |p| {
             let display = p.ports[0].checked_sub(6000).filter(|d| *d < 59_000);
             let display = display.ok_or_else(|| anyhow::anyhow!("X11 is on 6000 and above, not on {}", p.ports[0]))?;
-            p.line(&format!("Xvfb :{display} -screen 0 320x240x8 -listen tcp -nolisten unix -ac"))
+            p.line(&format!("Xvfb :{display} -nolock -screen 0 320x240x8 -listen tcp -nolisten unix -ac"))
         },
     ),
     Recipe::slow("xrdp", &[Door::tcp("xrdp", 3389, &["rdp", "ms-wbt-server"], &["xrdp"]).access(Access::Password)], |p| {

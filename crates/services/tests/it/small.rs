@@ -116,7 +116,7 @@ const SERVERS: &[Small] = &[
     Small {
         name: "nats-server's monitor",
         ports: Ports::Any,
-        said: "nats NATS 2.",
+        said: "nats-monitor NATS 2.",
         command: |port, dir| {
             let own = free_port();
             words("nats-server", &format!("nats-server -a 127.0.0.1 -p {own} -m {{port}}"), port, dir)
