@@ -509,8 +509,7 @@ export default {
   },
   approval: {
     tab: { active: 'In force', waiting: 'Waiting', others: 'Others' },
-    lead: 'Default passwords are tried only on ranges with an approval in force, in an asset that allows intrusive checks, at most so often for one account and address in 24 hours, and every attempt is audited.',
-    second: 'It takes two people: who asks for an approval cannot be who grants it.',
+    lead: 'Default passwords are tried only on ranges with an approval in force, in an asset that allows intrusive checks, at most so often for one account and address in 24 hours, and every attempt is audited. It takes two people: who asks for an approval cannot be who grants it.',
     add: 'Ask for an approval',
     ask: 'Ask',
     atOnce: 'Once it is granted',
@@ -588,7 +587,7 @@ export default {
     gone: 'No longer: {what} (was {severity})',
     goneBecause: 'No longer: {what} (was {severity}) – {reason}',
   },
-  detail: { check: 'check', reason: 'reason', evidence: 'evidence', identity: 'identification', from: 'from', to: 'to', service: 'service', by: 'by', note: 'note', until: 'until', kind: 'kind', severity: 'severity', risk: 'risk', opening: 'opening', product: 'product', version: 'version', title: 'title', ports: 'ports', segment: 'segment', canaries: 'canaries', silent: 'silent', guard: 'judged by', unknown_since: 'unknown since', set_aside: 'not counted' },
+  detail: { status: 'status', check: 'check', reason: 'reason', evidence: 'evidence', identity: 'identification', from: 'from', to: 'to', service: 'service', by: 'by', note: 'note', until: 'until', kind: 'kind', severity: 'severity', risk: 'risk', opening: 'opening', product: 'product', version: 'version', title: 'title', ports: 'ports', segment: 'segment', canaries: 'canaries', silent: 'silent', guard: 'judged by', unknown_since: 'unknown since', set_aside: 'not counted' },
   events: { at: 'Happened', kind: 'Event', subject: 'Where', reason: 'Seen as', detail: 'Details', since: 'From', until: 'To', none: 'Nothing has happened yet', noneText: 'Every opening, closing and change of a port, host or decision is recorded here.' },
   segments: {
     lead: 'The endpoints that have been open the longest are the canaries of their segment. When most of them fall silent at once it is our view that broke: the segment is unknown and nothing closes there until they answer again.',

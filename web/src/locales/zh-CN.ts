@@ -509,8 +509,7 @@ export default {
   },
   approval: {
     tab: { active: '生效中', waiting: '待批准', others: '其他' },
-    lead: '仅在审批有效、且资产允许侵入式检查的地址范围内尝试默认口令；同一账号与地址在 24 小时内的次数受限，每次尝试均记入审计日志。',
-    second: '须由两人完成：申请人不能批准自己的申请。',
+    lead: '仅在审批有效、且资产允许侵入式检查的地址范围内尝试默认口令；同一账号与地址在 24 小时内的次数受限，每次尝试均记入审计日志。须由两人完成：申请人不能批准自己的申请。',
     add: '申请审批',
     ask: '提交申请',
     atOnce: '批准后立即开始',
@@ -588,7 +587,7 @@ export default {
     gone: '已消除：{what}（原等级：{severity}）',
     goneBecause: '已消除：{what}（原等级：{severity}），{reason}',
   },
-  detail: { check: '检查项', reason: '原因', evidence: '依据', identity: '识别结果', from: '原', to: '现', service: '服务', by: '操作人', note: '说明', until: '有效期至', kind: '类型', severity: '等级', risk: '风险', opening: '开放次数', product: '产品', version: '版本', title: '标题', ports: '端口数', segment: '网段', canaries: '金丝雀端口', silent: '无应答', guard: '判定依据', unknown_since: '未知自', set_aside: '未计入' },
+  detail: { status: '状态码', check: '检查项', reason: '原因', evidence: '依据', identity: '识别结果', from: '原', to: '现', service: '服务', by: '操作人', note: '说明', until: '有效期至', kind: '类型', severity: '等级', risk: '风险', opening: '开放次数', product: '产品', version: '版本', title: '标题', ports: '端口数', segment: '网段', canaries: '金丝雀端口', silent: '无应答', guard: '判定依据', unknown_since: '未知自', set_aside: '未计入' },
   events: { at: '发生时间', kind: '事件', subject: '对象', reason: '依据', detail: '详情', since: '起始时间', until: '截止时间', none: '还没有事件', noneText: '端口、主机与处置的每一次变化都会记录在这里。' },
   segments: {
     lead: '每个网段中开放最久的端口作为该网段的金丝雀端口。若其中大部分同时无应答，说明是探测侧失明：该网段状态未知，在它们恢复应答之前不会判定任何端口关闭。',
