@@ -3965,7 +3965,7 @@ export interface operations {
             401: components["responses"]["Problem"];
             403: components["responses"]["Problem"];
             404: components["responses"]["Problem"];
-            /** @description It was granted, declined or over before, or the caller asked for it. */
+            /** @description It was granted, declined or over before, or the caller asked for it or is no person. */
             409: {
                 headers: {
                     [name: string]: unknown;
