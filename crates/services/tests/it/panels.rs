@@ -84,6 +84,11 @@ async fn real_consoles_are_named_by_two_tokens_on_ports_that_promise_nothing() {
     let server = servers::supervisord();
     let (product, _, tokens) = console(server.port).await;
     assert!(product.as_deref() == Some("Supervisor") && tokens >= 2, "{product:?} {tokens}");
+}
+
+#[tokio::test]
+#[ignore = "slow: starts a virtual machine, which only make test-slow installs"]
+async fn a_real_console_in_java_is_named_by_two_tokens() {
     let server = servers::h2_console();
     let (product, _, tokens) = console(server.port).await;
     assert!(product.as_deref() == Some("H2 Console") && tokens >= 2, "{product:?} {tokens}");

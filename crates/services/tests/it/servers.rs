@@ -1,5 +1,6 @@
 //! Real servers from Debian packages, each on a free loopback port of its own and gone when dropped.
 
+use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -81,6 +82,24 @@ pub fn start(mut command: Command, port: u16, dir: TempDir) -> Server {
         assert!(Instant::now() < until, "{command:?} does not accept: {}", log());
         std::thread::sleep(Duration::from_millis(100));
     }
+}
+
+/// Waits until that page says 200: a server that opens its port first and reads its data then says 503 to everything.
+fn once_ready(server: Server, path: &str) -> Server {
+    let asked = || -> std::io::Result<String> {
+        let mut stream = std::net::TcpStream::connect(("127.0.0.1", server.port))?;
+        stream.set_read_timeout(Some(Duration::from_secs(2)))?;
+        stream.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes())?;
+        let mut said = String::new();
+        stream.read_to_string(&mut said)?;
+        Ok(said)
+    };
+    let until = Instant::now() + Duration::from_secs(60);
+    while !asked().is_ok_and(|said| said.split(' ').nth(1) == Some("200")) {
+        assert!(Instant::now() < until, "{path} is not ready: {:?}", asked());
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    server
 }
 
 pub fn redis(extra: &[&str]) -> Server {
@@ -272,7 +291,7 @@ pub fn prometheus() -> Server {
     c.arg(format!("--config.file={}/p.yml", dir.path().display()));
     c.arg(format!("--storage.tsdb.path={}/data", dir.path().display()));
     c.arg(format!("--web.listen-address=127.0.0.1:{port}"));
-    start(c, port, dir)
+    once_ready(start(c, port, dir), "/-/ready")
 }
 
 pub fn alertmanager() -> Server {
@@ -282,7 +301,7 @@ pub fn alertmanager() -> Server {
     c.arg(format!("--config.file={}/a.yml", dir.path().display()));
     c.arg(format!("--storage.path={}/data", dir.path().display()));
     c.arg(format!("--web.listen-address=127.0.0.1:{port}")).arg("--cluster.listen-address=");
-    start(c, port, dir)
+    once_ready(start(c, port, dir), "/-/ready")
 }
 
 pub fn supervisord() -> Server {
