@@ -351,11 +351,14 @@ impl Inquiry<'_, '_> {
             Verdict::Contradiction(_) => return None,
         };
         let encrypted = self.ground.tls.is_some();
-        let (found, asked) = panel::console(self.visit, self.rules, response.clone(), kept, encrypted).await;
+        let nameless = server.is_none_or(|s| s.product.is_none());
+        // What only the number promises is worth a request where nothing else names the port.
+        let promise = nameless.then(|| self.port());
+        let (found, asked) = panel::console(self.visit, self.rules, response.clone(), kept, (encrypted, promise)).await;
         for path in asked {
             self.try_now(&format!("http-get {path}"));
         }
-        let panel = found.filter(|f| f.path.is_none() || server.is_none_or(|s| s.product.is_none()))?;
+        let panel = found.filter(|f| f.path.is_none() || nameless)?;
         let found = Found {
             service: "http".into(),
             product: Some(panel.product),

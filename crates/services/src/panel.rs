@@ -103,19 +103,19 @@ fn icon_path(endpoint: Endpoint, encrypted: bool, path: &str, page: &Response) -
 }
 
 /// What names the console whose front page this is: its own tokens, and those of the paths that the front page and the port
-/// promise, over the same connection. The icon is left out, which costs a request and seldom decides. With it the paths that
-/// were asked for, whatever came of them.
+/// promise, over the same connection. Last comes whether that is in TLS, and the port, if its promise counts. The icon is left out,
+/// which costs a request and seldom decides. With it the paths that were asked for, whatever came of them.
 pub(crate) async fn console(
     visit: &mut Visit<'_>,
     rules: &Rules,
     first: Response,
     kept: Option<Stream>,
-    encrypted: bool,
+    (encrypted, promise): (bool, Option<u16>),
 ) -> (Option<PanelFound>, Vec<String>) {
     let mut browser = Browser { visit, kept: kept.map(|stream| (encrypted, stream)), asked: Vec::new() };
     let mut site = Site { front: vec![first], ..Site::default() };
     let (encrypted, _) = follow(&mut browser, &mut site, encrypted).await;
-    ask_paths(&mut browser, rules, &mut site, encrypted, FEW_PATHS).await;
+    ask_paths(&mut browser, rules, &mut site, encrypted, (promise, FEW_PATHS)).await;
     (rules.panel(&site), browser.asked)
 }
 
@@ -161,7 +161,7 @@ async fn look(visit: &mut Visit<'_>, rules: &Rules) -> Option<Panel> {
     {
         site.favicon = Some(http::favicon_hash(&answer.body));
     }
-    ask_paths(&mut browser, rules, &mut site, encrypted, PATHS).await;
+    ask_paths(&mut browser, rules, &mut site, encrypted, (Some(endpoint.port), PATHS)).await;
     let found = rules.panel(&site);
     let short = |text: &str| Some(tidy(text, 256)).filter(|t| !t.is_empty());
     let (product, version, at, evidence) = match found {
@@ -185,9 +185,15 @@ async fn look(visit: &mut Visit<'_>, rules: &Rules) -> Option<Panel> {
 
 /// Asks the paths of the consoles that the front page or the port promises. A page that has what is looked for is worth a
 /// second request for a made-up path beside it.
-async fn ask_paths(browser: &mut Browser<'_, '_>, rules: &Rules, site: &mut Site, encrypted: bool, most: usize) {
+async fn ask_paths(
+    browser: &mut Browser<'_, '_>,
+    rules: &Rules,
+    site: &mut Site,
+    encrypted: bool,
+    (promise, most): (Option<u16>, usize),
+) {
     let mut asked = 0;
-    for panel in rules.promising(browser.visit.endpoint().port, site) {
+    for panel in rules.promising(promise, site) {
         let complete = |site: &Site| panel.judge(site).is_some_and(|found| found.version.is_some() || !panel.tells_version());
         for path in panel.paths() {
             if asked == most {

@@ -45,6 +45,7 @@ pub(super) struct Queue {
     /// UDP ports that may be open and have not answered what the sweep asked.
     silent: Vec<Observation>,
     thorough: bool,
+    all_states: bool,
 }
 
 /// The UDP ports whose silence the sweep should tell. None where there are more than anybody waits for.
@@ -61,14 +62,14 @@ pub(super) fn silent_udp(ranges: &[IpRange], udp: &PortSet) -> HashSet<Endpoint>
 }
 
 impl Queue {
-    /// Whether the observation is one to be asked about; it is printed after that.
+    /// Whether the observation is one to be asked about, and printed after that; or was only reported because the sweep was
+    /// asked for the silent ones.
     pub(super) fn takes(&mut self, observation: &Observation) -> bool {
+        let asked_for = self.thorough && observation.endpoint.proto == Proto::Udp;
         match observation.state {
             State::Open => self.open.push(observation.clone()),
-            State::OpenFiltered if self.thorough && observation.endpoint.proto == Proto::Udp => {
-                self.silent.push(observation.clone());
-            }
-            _ => return false,
+            State::OpenFiltered if asked_for => self.silent.push(observation.clone()),
+            _ => return asked_for && !self.all_states,
         }
         true
     }
@@ -76,7 +77,7 @@ impl Queue {
 
 impl Identifier {
     pub(super) fn queue(&self) -> Queue {
-        Queue { thorough: self.thorough, ..Queue::default() }
+        Queue { thorough: self.thorough, all_states: self.all_states, ..Queue::default() }
     }
 
     /// Whether a further visit with every question there is could tell more.

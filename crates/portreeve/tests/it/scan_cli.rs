@@ -1,7 +1,7 @@
 //! `portreeve scan` against the lab: what it prints compared with what is so, in both methods, both families and every format.
 
 use crate::world::BINARY;
-use lab::{Kind, Lab, LabSpec, Output, Proc, Server, Signal, eventually, run_cli};
+use lab::{Kind, Lab, LabSpec, Output, Proc, Server, Signal, eventually, recipe, run_cli};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -186,6 +186,32 @@ fn every_format_is_what_its_readers_expect() {
     assert!(!table.stderr.is_empty() && !table.stderr.contains("6379"), "a summary, apart from the data: {}", table.stderr);
     let again = with(&["--format", "jsonl", "--seed", "7"]);
     assert_eq!(again.stdout.lines().count(), 3, "{}", again.stdout);
+}
+
+#[test]
+fn what_the_quick_look_leaves_is_named_when_every_question_is_asked() {
+    let lab = LabSpec::new()
+        .host("names", 10, Kind::Refusing)
+        .host("agent", 11, Kind::Refusing)
+        .host("folder", 12, Kind::Refusing)
+        .start()
+        .unwrap();
+    // On ports that promise nothing: one waits for the rest of a message, one says nothing to an empty datagram, one hangs up.
+    let _names = lab.host("names").cook(recipe::named("dnsmasq"), &[23_531, 23_531]).unwrap();
+    let _agent = lab.host("agent").cook(recipe::named("snmpd"), &[23_533]).unwrap();
+    let _folder = lab.host("folder").cook(recipe::named("slapd"), &[23_535]).unwrap();
+    let args = ["10.99.7.10-10.99.7.12", "-p", "23531,23535", "--udp", "23531,23533", "--no-ping", "--identify"];
+    let named = |more: &[&str]| {
+        let found = jsonl(&lab, &[&args[..], more].concat());
+        assert!(found.iter().all(|o| o["state"] == "open"), "{found:#?}");
+        let line = |o: &Value| {
+            let service = o["service"]["name"].as_str().unwrap_or("-");
+            format!("{}/{} {service}", o["port"], o["proto"].as_str().unwrap())
+        };
+        found.iter().map(line).collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>().join(", ")
+    };
+    assert_eq!(named(&[]), "23531/tcp -, 23535/tcp ldap");
+    assert_eq!(named(&["--thorough"]), "23531/tcp dns, 23531/udp dns, 23533/udp snmp, 23535/tcp ldap");
 }
 
 #[test]

@@ -241,8 +241,8 @@ impl Rules {
         settle(matched.collect())
     }
 
-    /// Consoles that the site could be, the most promising first.
-    pub(crate) fn promising(&self, port: u16, site: &Site) -> Vec<&PanelRule> {
+    /// Consoles that the site could be, the most promising first; by the port, too, if its promise counts.
+    pub(crate) fn promising(&self, port: Option<u16>, site: &Site) -> Vec<&PanelRule> {
         let mut promising: Vec<_> = self.panels.iter().map(|p| (p.promise(port, site), p)).filter(|(n, _)| *n > 0).collect();
         promising.sort_by_key(|(promise, _)| std::cmp::Reverse(*promise));
         promising.into_iter().map(|(_, panel)| panel).collect()
@@ -285,7 +285,7 @@ impl Rules {
                 (path.to_owned(), Fetched { page: response.clone(), control: Some(control) })
             });
             let site = Site { paths: paths.take(64).collect(), front: vec![response.clone()], favicon: Some(0) };
-            let _ = (self.panel(&site), self.promising(80, &site).len(), self.technologies(&[response]));
+            let _ = (self.panel(&site), self.promising(Some(80), &site).len(), self.technologies(&[response]));
         }
     }
 }

@@ -199,13 +199,13 @@ impl PanelRule {
     }
 
     /// How much the front page and the port promise this console: 0 nothing, more is better.
-    pub(crate) fn promise(&self, port: u16, site: &Site) -> usize {
+    pub(crate) fn promise(&self, port: Option<u16>, site: &Site) -> usize {
         let seen = self.tokens.iter().filter(|t| t.get.is_none() && t.seen_on(site).is_some()).count();
         let last = site.front.last();
         let after = self.after.as_ref().zip(last).is_some_and(|(after, page)| {
             after.is_match(&page.body) || page.headers.iter().any(|(n, v)| after.is_match(format!("{n}: {v}").as_bytes()))
         });
-        2 * seen + usize::from(after) + usize::from(affinity(port, &self.ports) == 3)
+        2 * seen + usize::from(after) + usize::from(port.is_some_and(|port| affinity(port, &self.ports) == 3))
     }
 
     /// The paths that could still tell something.
