@@ -25,6 +25,10 @@ const TLS_WAIT: Duration = Duration::from_millis(3_000);
 /// How long a server gets to read our farewell, so that it clears its session away by our word and not by a timeout.
 const LEAVING: Duration = Duration::from_millis(300);
 
+/// How long a server that hangs up on our first words gets before they are said once more: X11's starts over whenever its last
+/// client leaves, which was us when we identified it.
+const AGAIN: Duration = Duration::from_millis(1_000);
+
 /// UDP servers of these protocols answer from memory.
 const DATAGRAM_WAIT: Duration = Duration::from_millis(1_500);
 /// How long the rest of an answer of several datagrams is waited for.
@@ -86,8 +90,13 @@ impl Asker<'_> {
                 None => return end(Decision::inconclusive(name, "closed the connection"), &heard),
             };
             let mut answer = self.exchange(&mut visit, &mut open, dialogue, &vars, &heard, &question).await;
+            let hung_up = answer.bytes.is_empty() && answer.ending == Ending::Closed;
+            let first_words = heard.is_empty() && !dialogue.signs_in();
+            if hung_up && first_words {
+                tokio::time::sleep(AGAIN).await;
+            }
             // A connection kept from the last answer may have been closed while we thought: the question was not read.
-            if kept && dialogue.separate() && answer.bytes.is_empty() && answer.ending == Ending::Closed {
+            if hung_up && (first_words || kept && dialogue.separate()) {
                 open = match self.open(&mut visit, name).await {
                     Ok(open) => open,
                     Err(decision) => return end(*decision, &heard),

@@ -1,10 +1,12 @@
 //! Listeners that do nothing, too little, too much or the wrong thing: each ends in exactly one state, inside the budget.
 
+use crate::checks::policy;
 use crate::{identify, line, loopback, servers};
 use async_trait::async_trait;
-use model::service::Identity;
-use model::{InScope, Reason, State};
-use services::{Budget, Permit, Unpaced};
+use model::finding::{SideEffect, Verdict};
+use model::service::{Identification, Identity, Service};
+use model::{InScope, Reason, State, Ts};
+use services::{Budget, Permit, Unpaced, check};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -234,4 +236,31 @@ async fn bytes_that_prove_two_services_are_a_middleboxs() {
     let result = identify(port).await.identification;
     assert_eq!(result.identity, Identity::Middlebox, "{result:?}");
     assert!(result.evidence.unwrap().contains("ftp and smtp"));
+}
+
+#[tokio::test]
+async fn a_server_that_is_just_starting_over_is_asked_once_more_and_one_that_never_answers_is_not_asked_for_ever() {
+    for (hangs_up, verdict, had) in [(1, Verdict::Proved, 2), (9, Verdict::Inconclusive, 2)] {
+        let visits = Arc::new(AtomicUsize::new(0));
+        let (port, accepted) = listener(move |mut stream| {
+            let nth = visits.fetch_add(1, Ordering::SeqCst);
+            async move {
+                let _ = stream.read(&mut [0; 64]).await;
+                if nth >= hangs_up {
+                    let stats = b"STAT pid 4\r\nSTAT uptime 9\r\nSTAT version 1.6.18\r\nSTAT curr_items 12\r\nEND\r\n";
+                    let _ = stream.write_all(stats).await;
+                }
+            }
+        })
+        .await;
+        let found = Identification {
+            service: Some(Service { name: "memcached".into(), ..Service::default() }),
+            ..Identification::bare(loopback(port).get(), Identity::Identified, Ts(0))
+        };
+        let policy = policy(SideEffect::Benign);
+        let runs = check::run(loopback(port), &found, &policy, &Budget::default(), &Unpaced).await;
+        let verdicts: Vec<_> = runs.iter().map(|r| (r.check.as_str(), r.verdict)).collect();
+        assert_eq!(verdicts, [("memcached-unauthenticated", verdict)], "{runs:?}");
+        assert_eq!(accepted.load(Ordering::SeqCst), had);
+    }
 }
