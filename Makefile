@@ -33,7 +33,7 @@ bench: ## measure scans beside masscan, zmap and nmap (root; half an hour and mo
 	@scripts/ensure bench
 	@cargo xtask bench scan
 
-bench-identify: ## measure identification beside nmap on real servers (root; an hour); the result goes to docs/benchmarks
+bench-identify: ## measure identification beside nmap on real servers (root; forty minutes); the result goes to docs/benchmarks
 	@scripts/ensure slow
 	@cargo xtask bench identify --record
 
