@@ -110,12 +110,13 @@ pub fn run(root: &Path, words: &[&str]) -> anyhow::Result<()> {
     facts.push(("portreeve".to_owned(), said(Command::new(&binary).arg("--version"))));
     facts.push(("nmap".to_owned(), said(Command::new("nmap").arg("--version"))));
     facts.push(("commit".to_owned(), super::commit(root)));
+    // The day on which it began: a run may go on past midnight, and has one file.
+    let date = super::topology::output(Command::new("date").arg("+%F"))?.trim().to_owned();
     let mut result = Measured::default();
     for phase in PHASES.iter().filter(|p| options.phases.contains(**p)) {
         eprintln!("==> {phase}");
         bench.phase(phase, &mut result).with_context(|| format!("in the phase {phase}"))?;
         // after each phase, so that a run that is interrupted leaves what it has
-        let date = super::topology::output(Command::new("date").arg("+%F"))?.trim().to_owned();
         let mut places = vec![folder.join("latest")];
         if options.record {
             places.push(root.join("docs/benchmarks").join(format!("{date}-identify")));
