@@ -128,9 +128,9 @@ impl<'a> Visit<'a> {
         self.endpoint.get()
     }
 
-    /// Whether another connection may be made and would have time to say anything.
+    /// Whether another connection may be made, would have time to say anything, and its answer room.
     pub(crate) fn may_dial(&self) -> bool {
-        self.connections_left > 0 && self.unanswered_left > 0 && !self.time_left().is_zero()
+        self.connections_left > 0 && self.unanswered_left > 0 && self.bytes_left > 0 && !self.time_left().is_zero()
     }
 
     /// The latest connection has been answered, if only by hanging up.
