@@ -354,7 +354,7 @@ impl Inquiry<'_, '_> {
         let nameless = server.is_none_or(|s| s.product.is_none());
         // What only the number promises is worth a request where nothing else names the port.
         let promise = nameless.then(|| self.port());
-        let (found, asked) = panel::console(self.visit, self.rules, response.clone(), kept, (encrypted, promise)).await;
+        let (found, asked) = panel::console(self.visit, self.rules, response.clone(), kept, encrypted, promise).await;
         for path in asked {
             self.try_now(&format!("http-get {path}"));
         }

@@ -110,12 +110,13 @@ pub(crate) async fn console(
     rules: &Rules,
     first: Response,
     kept: Option<Stream>,
-    (encrypted, promise): (bool, Option<u16>),
+    encrypted: bool,
+    promise: Option<u16>,
 ) -> (Option<PanelFound>, Vec<String>) {
     let mut browser = Browser { visit, kept: kept.map(|stream| (encrypted, stream)), asked: Vec::new() };
     let mut site = Site { front: vec![first], ..Site::default() };
     let (encrypted, _) = follow(&mut browser, &mut site, encrypted).await;
-    ask_paths(&mut browser, rules, &mut site, encrypted, (promise, FEW_PATHS)).await;
+    ask_paths(&mut browser, rules, &mut site, encrypted, promise, FEW_PATHS).await;
     (rules.panel(&site), browser.asked)
 }
 
@@ -161,7 +162,7 @@ async fn look(visit: &mut Visit<'_>, rules: &Rules) -> Option<Panel> {
     {
         site.favicon = Some(http::favicon_hash(&answer.body));
     }
-    ask_paths(&mut browser, rules, &mut site, encrypted, (Some(endpoint.port), PATHS)).await;
+    ask_paths(&mut browser, rules, &mut site, encrypted, Some(endpoint.port), PATHS).await;
     let found = rules.panel(&site);
     let short = |text: &str| Some(tidy(text, 256)).filter(|t| !t.is_empty());
     let (product, version, at, evidence) = match found {
@@ -190,7 +191,8 @@ async fn ask_paths(
     rules: &Rules,
     site: &mut Site,
     encrypted: bool,
-    (promise, most): (Option<u16>, usize),
+    promise: Option<u16>,
+    most: usize,
 ) {
     let mut asked = 0;
     for panel in rules.promising(promise, site) {

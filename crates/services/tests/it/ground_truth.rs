@@ -21,9 +21,6 @@ const NOT_YET: &[(&str, &str)] = &[
     ("distcc", "says nothing to anybody who does not send it work"),
 ];
 
-/// How an attempt ends that the slow lane takes up.
-const LEFT: [&str; 3] = ["silent", "closes-on-data", "closes-at-once"];
-
 /// An endpoint of the lab as the crate wants it: admitted.
 fn admitted(at: At) -> InScope<Endpoint> {
     let scope = Scope::new(&["10.99.7.0/24".parse().unwrap()], &[]);
@@ -54,6 +51,14 @@ pub fn identified(lab: &Lab, endpoints: &BTreeSet<At>, budget: &Budget) -> Vec<I
     })
 }
 
+/// The other way round.
+fn place(e: Endpoint) -> At {
+    match e.ip {
+        IpAddr::V4(ip) => (ip, if e.proto == Proto::Udp { 'u' } else { 't' }, e.port),
+        IpAddr::V6(_) => unreachable!("the lab was asked over IPv4"),
+    }
+}
+
 fn claims(results: &[Identified]) -> BTreeMap<At, Claim> {
     let claim = |result: &Identified| {
         let i = &result.identification;
@@ -69,11 +74,7 @@ fn claims(results: &[Identified]) -> BTreeMap<At, Claim> {
             evidence: i.evidence.clone(),
         }
     };
-    let at = |e: Endpoint| match e.ip {
-        IpAddr::V4(ip) => (ip, if e.proto == Proto::Udp { 'u' } else { 't' }, e.port),
-        IpAddr::V6(_) => unreachable!("the lab was asked over IPv4"),
-    };
-    results.iter().map(|r| (at(r.identification.endpoint), claim(r))).collect()
+    results.iter().map(|r| (place(r.identification.endpoint), claim(r))).collect()
 }
 
 /// All of them; with `RECIPE=name,name` in the environment those, while one of them is being looked into.
@@ -90,13 +91,12 @@ fn held_to_the_truth(recipes: &[&'static Recipe], odd: Option<Odd>) -> Vec<Strin
     // A datagram says nothing without knowing what to ask, and on an odd port nothing says what.
     let endpoints: BTreeSet<At> = street.endpoints().into_iter().filter(|at| at.1 == 't' || !elsewhere).collect();
     let before = street.states();
-    let mut claimed = claims(&identified(&street.lab, &endpoints, &Budget::default()));
+    let quick = identified(&street.lab, &endpoints, &Budget::default());
+    let mut claimed = claims(&quick);
     assert_eq!(claimed.len(), endpoints.len(), "each gets exactly one answer");
-    // What four connections leave unknown is for the slow lane, as it would be in service.
-    let unknown = |claim: &Claim| {
-        claim.identity.as_deref().is_some_and(|i| LEFT.contains(&i) || i == "protocol-only" && claim.service.is_empty())
-    };
-    let left: BTreeSet<At> = claimed.iter().filter(|(_, c)| unknown(c)).map(|(at, _)| *at).collect();
+    // What the fast lane leaves unknown is for the slow lane, as it would be in service.
+    let unexplained = |r: &&Identified| r.identification.identity.is_unexplained(r.identification.service.as_ref());
+    let left: BTreeSet<At> = quick.iter().filter(unexplained).map(|r| place(r.identification.endpoint)).collect();
     claimed.extend(claims(&identified(&street.lab, &left, &Budget::thorough())));
     for ((name, before), (_, after)) in before.iter().zip(street.states()) {
         if *before != after {

@@ -1,7 +1,7 @@
 //! Approvals: who asked that default pairs may be tried where, for how long, and how often, and who agreed: two people.
 //!
-//! Without one that was granted nothing is tried. What it comes to for a job is decided by `plan`, counted when the job is handed out, and looked
-//! at again by the node.
+//! Without one that was granted nothing is tried. What it comes to for a job is decided by `plan`, counted when the job is handed
+//! out, and looked at again by the node.
 
 use crate::api::access::{Caller, Who};
 use crate::api::extract::{Body, Path, Query, page};
@@ -67,7 +67,7 @@ async fn list(State(api): Use, Query(q): Query<ListQuery>) -> Answer<Json<Page<A
 }
 
 /// The approval, if everything it needs is there. It lies inside one asset, so that one owner answers for all of it.
-fn check(input: &ApprovalInput, assets: &[Asset], (by, person): (String, String), now: Ts) -> Answer<Approval> {
+fn check(input: &ApprovalInput, assets: &[Asset], by: String, person: String, now: Ts) -> Answer<Approval> {
     let mut fields = Fields::default();
     let word = input.range.trim();
     let range = fields.take("range", "bad-range", word.parse::<IpRange>().and_then(|r| r.require_unicast(word)));
@@ -130,7 +130,7 @@ fn check(input: &ApprovalInput, assets: &[Asset], (by, person): (String, String)
     responses((status = 201, description = "The approval.", body = ApprovalView)))]
 async fn create(State(api): Use, caller: Caller, Body(input): Body<ApprovalInput>) -> Answer<(StatusCode, Json<ApprovalView>)> {
     let (assets, now) = (api.store().assets().await?, api.now());
-    let approval = check(&input, &assets, (caller.actor(), caller.person()), now)?;
+    let approval = check(&input, &assets, caller.actor(), caller.person(), now)?;
     let entry = caller.audit(now, "approval.create", format!("approval:{}", approval.id), json!({ "approval": approval }));
     api.store().insert_approval(&approval, &entry).await?;
     api.changed(Topic::Findings);
@@ -235,7 +235,7 @@ mod tests {
                 max_attempts: attempts,
             };
             let field =
-                check(&input, &assets, ("user:a".into(), "user:a".into()), now).err().and_then(|p| p.fields.into_iter().next());
+                check(&input, &assets, "user:a".into(), "user:a".into(), now).err().and_then(|p| p.fields.into_iter().next());
             assert_eq!(field.map(|f| f.field).as_deref(), bad, "{range} {from:?} {until} {attempts:?}");
         }
     }
